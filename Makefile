@@ -1,0 +1,52 @@
+# Works on a fresh machine with Python >= 3.11 and make; `make run PY=python3.13` takes another interpreter.
+PY ?= python3
+V  := .venv
+PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
+KILLS ?= 20
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench crash dev lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(V)/.run ## the program on SQLite in a temporary folder, with three receivers and a stream of events (DEMO_SECONDS=n ends it)
+	@$(V)/bin/hookline demo
+
+test: $(V)/.test ## every test; servers it needs are started and ended by the tests
+	@$(V)/bin/python -m pytest -q -n auto --dist loadgroup
+
+check: $(V)/.test ## format, lint, types, import rules
+	@$(V)/bin/ruff format --check .
+	@$(V)/bin/ruff check .
+	@$(V)/bin/mypy
+	@$(V)/bin/lint-imports --no-cache
+
+bench: $(V)/.run ## what it costs, as ratios in one run (needs a C compiler and wrk)
+	@$(V)/bin/python bench/run.py
+
+crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
+	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
+
+dev: $(V)/.test ## everything a contributor needs in .venv
+	@echo ". $(V)/bin/activate   then: hookline --help, make check, make test"
+
+lock: $(V)/.run ## write the locked requirements again
+	@$(PIP) install uv
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## forget the environment
+	@rm -rf $(V)
+
+$(V)/bin/python:
+	@$(PY) -c 'import sys; sys.exit("Python >= 3.11 is needed: make PY=python3.12 ...") if sys.version_info < (3, 11) else None'
+	@$(PY) -m venv --without-pip $(V)
+
+$(V)/.run: requirements.lock pyproject.toml | $(V)/bin/python
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(V)/.test: requirements-dev.lock $(V)/.run
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""Hookline: webhooks for event-driven systems, in and out, in one program."""

@@ -1,0 +1,1 @@
+"""One folder per port, one module or package per technology."""

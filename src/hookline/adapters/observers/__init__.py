@@ -1,0 +1,1 @@
+"""Observers: metrics and logs."""

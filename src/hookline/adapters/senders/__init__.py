@@ -1,0 +1,1 @@
+"""Senders: the way out, one per endpoint kind."""

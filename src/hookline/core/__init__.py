@@ -1,0 +1,1 @@
+"""The core decides: pure functions and values. No I/O, no clock, no chance, no logging."""

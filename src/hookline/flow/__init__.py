@@ -1,0 +1,1 @@
+"""The way of an event: accept, route, deliver, record. Sees the core and the ports, nothing else."""

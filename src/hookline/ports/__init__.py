@@ -1,0 +1,1 @@
+"""Protocols only: the seams between the flow and the world."""

@@ -1,0 +1,60 @@
+"""The way out. Free of HTTP: a request for one or more deliveries goes in, an outcome per delivery comes out.
+
+Each endpoint `kind` has one sender, which owns the form of its address and config, how an event becomes bytes
+there, and what counts as success. `hookline.testing.sender_contract` is what every sender promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from hookline.core.attempt import Outcome
+from hookline.core.endpoint import Endpoint, EndpointSpec
+from hookline.core.event import Event
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One delivery to be sent."""
+
+    delivery_id: bytes
+    fence: int
+    event: Event
+    attempt: int
+    """Number of this attempt, from 1."""
+
+
+class SendRequest(msgspec.Struct, frozen=True, gc=False):
+    """One or more deliveries of one endpoint that travel together."""
+
+    endpoint: Endpoint
+    items: Sequence[Item]
+    now_ms: int
+    """The wall clock, for timestamps and signatures."""
+
+
+class Sender(Protocol):
+    """Delivers to endpoints of one kind."""
+
+    kind: str
+    """The endpoint kind it serves, as `http`."""
+
+    async def check(self, spec: EndpointSpec) -> Sequence[str]:
+        """Judge an address and config at creation. Returns warnings; raises `Refusal` (`address_refused`,
+        `invalid_endpoint`). May look names up, bounded; never sends."""
+        ...
+
+    def destination(self, endpoint: Endpoint) -> str:
+        """The shared resource behind an endpoint (`host:port`), which has a concurrency cap of its own."""
+        ...
+
+    async def send(self, request: SendRequest) -> Sequence[Outcome]:
+        """One outcome per item, in order. Never raises for anything the other side does; ends within the
+        endpoint's `timeout_s` plus 1 s."""
+        ...
+
+    async def close(self) -> None:
+        """End kept connections. Attempts in flight are the caller's to wait for."""
+        ...

@@ -1,0 +1,1 @@
+"""Contract suites, a told clock, faults, and a receiver that misbehaves on cue."""
