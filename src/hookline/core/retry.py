@@ -150,6 +150,17 @@ def parse_retry(spec: Mapping[str, object] | None, *, pointer: str = "/retry") -
     return RetryPolicy(_schedule(spec, pointer), rules)
 
 
+def status_range(text: str) -> tuple[int, int] | None:
+    """The first and last status that `204`, `2xx` or `200-204` names; None: it is no such text."""
+    found = _STATUS_RANGE.fullmatch(text)
+    if found is None:
+        return None
+    if found[1] is not None:
+        return int(found[1]) * 100, int(found[1]) * 100 + 99
+    low, high = int(found[2]), int(found[3] or found[2])
+    return (low, high) if low <= high else None
+
+
 def _refused(detail: str, pointer: str) -> Refusal:
     return Refusal("invalid_retry", detail, pointer=pointer)
 
@@ -220,16 +231,10 @@ def _rule(key: str, does: object, pointer: str) -> Rule:
     action, schedule = _action(does, pointer)
     if key in REASONS and key not in _UNMAPPABLE:
         return Rule(action, schedule, reason=key)
-    found = _STATUS_RANGE.fullmatch(key)
+    found = status_range(key)
     if found is None:
         raise _refused("A rule is named by a status (409, 5xx, 400-499) or by a reason of an attempt.", pointer)
-    if found[1] is not None:
-        low, high = int(found[1]) * 100, int(found[1]) * 100 + 99
-    else:
-        low, high = int(found[2]), int(found[3] or found[2])
-    if low > high:
-        raise _refused("The range is upside down.", pointer)
-    return Rule(action, schedule, low=low, high=high)
+    return Rule(action, schedule, low=found[0], high=found[1])
 
 
 def _action(does: object, pointer: str) -> tuple[Action, Schedule | None]:
