@@ -1,0 +1,147 @@
+"""Secrets: the text forms of signing keys (Standard Webhooks), and how secrets are sealed for the store.
+
+    whsec_ + base64    HMAC-SHA256 key; made by us: 32 random bytes, given to us: 1 to 1,024 bytes
+    whsk_  + base64    Ed25519 secret key: the 32-byte seed, or 64 bytes (seed, then public key)
+    whpk_  + base64    Ed25519 public key, 32 bytes
+
+base64 is the standard alphabet, with or without padding; nothing else is let through.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hookline.core.errors import Refusal
+
+HMAC_PREFIX: Final = "whsec_"
+SIGNING_PREFIX: Final = "whsk_"
+PUBLIC_PREFIX: Final = "whpk_"
+RANDOM_BYTES: Final = 32
+HMAC_BYTES_MAX: Final = 1024
+MASK: Final = "***"
+
+# ---------------------------------------------------------------------------------------------- signing keys
+
+
+def make_signing_secret(random: bytes) -> str:
+    """A new `whsec_…` of 24 to 64 random bytes (`RANDOM_BYTES` is usual)."""
+    assert 24 <= len(random) <= 64
+    return HMAC_PREFIX + _base64(random)
+
+
+def check_signing_secret(text: str, *, pointer: str = "/secret") -> None:
+    """Raise `Refusal` (`invalid_secret`) unless `text` is a `whsec_…` or `whsk_…` that can sign."""
+    try:
+        if text.startswith(SIGNING_PREFIX):
+            signing_key(text)
+        else:
+            hmac_key(text)
+    except ValueError as error:
+        raise Refusal("invalid_secret", str(error), pointer=pointer) from None
+
+
+def hmac_key(text: str) -> bytes:
+    """The key of a `whsec_…`. Raises `ValueError` with a sentence that does not repeat the secret."""
+    key = _decode(text, HMAC_PREFIX)
+    if not 1 <= len(key) <= HMAC_BYTES_MAX:
+        raise ValueError(f"A whsec_ secret has 1 to {HMAC_BYTES_MAX} bytes.")
+    return key
+
+
+def signing_key(text: str) -> Ed25519PrivateKey:
+    """The key of a `whsk_…`. Raises `ValueError` with a sentence that does not repeat the secret."""
+    key = _decode(text, SIGNING_PREFIX)
+    if len(key) not in (32, 64):
+        raise ValueError("A whsk_ secret has 32 bytes (the seed) or 64 (seed and public key).")
+    private = Ed25519PrivateKey.from_private_bytes(key[:32])
+    if len(key) == 64 and private.public_key().public_bytes_raw() != key[32:]:
+        raise ValueError("The two halves of this whsk_ secret do not belong together.")
+    return private
+
+
+def verifying_key(text: str) -> Ed25519PublicKey:
+    """The key of a `whpk_…`. Raises `ValueError`."""
+    key = _decode(text, PUBLIC_PREFIX)
+    if len(key) != 32:
+        raise ValueError("A whpk_ key has 32 bytes.")
+    return Ed25519PublicKey.from_public_bytes(key)
+
+
+def public_key(text: str) -> str | None:
+    """The `whpk_…` that belongs to a `whsk_…`; None for a `whsec_…`. Raises `ValueError` for a broken key."""
+    if not text.startswith(SIGNING_PREFIX):
+        return None
+    return PUBLIC_PREFIX + _base64(signing_key(text).public_key().public_bytes_raw())
+
+
+def mask(text: str) -> str:
+    """What may be shown of a secret: its kind."""
+    prefix = next((prefix for prefix in (HMAC_PREFIX, SIGNING_PREFIX) if text.startswith(prefix)), "")
+    return prefix + MASK
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
+def _decode(text: str, prefix: str) -> bytes:
+    if not text.startswith(prefix):
+        raise ValueError("A signing secret begins with whsec_ (HMAC-SHA256) or whsk_ (Ed25519).")
+    digits = text[len(prefix) :]
+    if len(digits) > 2 * HMAC_BYTES_MAX or not digits.isascii():
+        raise ValueError(f"The part after {prefix} is not correct base64.")
+    unpadded = digits.rstrip("=")
+    if len(digits) > len(unpadded) and len(digits) % 4:
+        raise ValueError(f"The part after {prefix} is not correctly padded.")
+    try:
+        return binascii.a2b_base64(unpadded + "=" * (-len(unpadded) % 4), strict_mode=True)
+    except binascii.Error:
+        raise ValueError(f"The part after {prefix} is not correct base64.") from None
+
+
+# --------------------------------------------------------------------------------------------------- at rest
+
+_VERSION = b"\x01"
+_KEY_ID_BYTES = 4
+_NONCE_BYTES = 12
+_HEAD_BYTES = 1 + _KEY_ID_BYTES
+_TAG_BYTES = 16
+
+
+class Keyring:
+    """Seals what is stored, by AES-256-GCM. The first key seals, all of them open: so keys are rotated.
+
+    A sealed value is a version byte, 4 bytes that name the key (of its SHA-256), 12 of nonce, then the ciphertext
+    with its tag; the first five bytes are authenticated too. Raises `ValueError` for keys that are not 32 bytes.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys or any(len(key) != 32 for key in keys):
+            raise ValueError("A keyring needs at least one key, of 32 bytes each.")
+        self._ciphers = {_VERSION + hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in reversed(keys)}
+        self._sealing = _VERSION + hashlib.sha256(keys[0]).digest()[:_KEY_ID_BYTES]
+
+    def seal(self, plain: bytes, nonce: bytes) -> bytes:
+        """Encrypt `plain`. `nonce` is 12 random bytes, never used twice."""
+        assert len(nonce) == _NONCE_BYTES
+        return self._sealing + nonce + self._ciphers[self._sealing].encrypt(nonce, plain, self._sealing)
+
+    def open(self, sealed: bytes) -> bytes:
+        """What was sealed. Raises `ValueError` when no key of ours fits, or when it was changed."""
+        head, nonce = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES]
+        if len(sealed) < _HEAD_BYTES + _NONCE_BYTES + _TAG_BYTES:
+            raise ValueError("This is not a sealed secret: it is too short.")
+        cipher = self._ciphers.get(head)
+        if cipher is None:
+            raise ValueError("The secret was sealed with a key that is not in HOOKLINE_SECRET_KEY.")
+        try:
+            return cipher.decrypt(nonce, sealed[_HEAD_BYTES + _NONCE_BYTES :], head)
+        except InvalidTag:
+            raise ValueError("The sealed secret was changed, or its key is another one with the same name.") from None
