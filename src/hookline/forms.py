@@ -1,0 +1,142 @@
+"""How the values of settings are written: each `Form` says what is allowed and parses it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SECRET_KEY_BYTES: Final = 32
+_SQLITE: Final = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value is written. `parse` raises ValueError, with a text where it knows more than `allowed` says."""
+
+    allowed: str
+    parse: Callable[[str], object]
+
+
+def whole(low: int, high: int) -> Form:
+    """A whole number within bounds, both included."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return Form(f"a whole number from {low} to {high}", parse)
+
+
+def number(low: float, high: float) -> Form:
+    """A decimal number within bounds, both included."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", text) or not low <= float(text) <= high:
+            raise ValueError
+        return float(text)
+
+    return Form(f"a number from {low:g} to {high:g}", parse)
+
+
+def one_of(*words: str) -> Form:
+    """One of some words, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return Form(" or ".join(words), parse)
+
+
+def boolean() -> Form:
+    """true or false, and what else people write for them."""
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+    def parse(text: str) -> bool:
+        if text.lower() not in words:
+            raise ValueError
+        return words[text.lower()]
+
+    return Form("true or false", parse)
+
+
+def not_here(what: str) -> Form:
+    """A setting whose part is not built yet: only empty."""
+
+    def parse(_: str) -> str:
+        raise ValueError(f"this version has no {what} yet")
+
+    return Form("empty", parse)
+
+
+def parse_host(text: str) -> str:
+    """An address to listen on, or a name for one."""
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,255}", text):
+        raise ValueError
+    return text
+
+
+def parse_networks(text: str) -> tuple[str, ...]:
+    """CIDRs, separated by commas or spaces. A network with host bits is a mistake, and is refused."""
+    return tuple(str(ipaddress.ip_network(part)) for part in re.split(r"[,\s]+", text) if part)
+
+
+def parse_database(text: str) -> str:
+    """The store's URL, checked."""
+    parse_db(text)
+    return text
+
+
+def parse_existing_file(text: str) -> Path:
+    """A file that is there now."""
+    if not Path(text).is_file():
+        raise ValueError("no such file")
+    return Path(text)
+
+
+def parse_api_key(text: str) -> str:
+    """An API key: 8 to 256 printable ASCII characters."""
+    if not 8 <= len(text) <= 256 or not text.isascii() or not text.isprintable():
+        raise ValueError
+    return text
+
+
+def parse_secret_keys(text: str) -> tuple[bytes, ...]:
+    """Keys that encrypt, base64, separated by commas or white space. The errors never repeat what was given."""
+    keys = []
+    for number, part in enumerate((part for part in re.split(r"[,\s]+", text) if part), 1):
+        try:
+            key = base64.b64decode(part.replace("-", "+").replace("_", "/"), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError(f"key number {number} is not base64") from None
+        if len(key) != SECRET_KEY_BYTES:
+            raise ValueError(f"key number {number} has {len(key)} bytes")
+        keys.append(key)
+    if not keys:
+        raise ValueError("there is no key in it")
+    return tuple(keys)
+
+
+def parse_db(url: str) -> str:
+    """The path of the SQLite file that `url` names: `sqlite:///relative.db`, `sqlite:////absolute.db`.
+
+    Raises ValueError with the reason when it names none.
+    """
+    if url.startswith(("postgres://", "postgresql://")):
+        raise ValueError("this version has no PostgreSQL yet")
+    path = url.removeprefix(_SQLITE)
+    if not url.startswith(_SQLITE) or not path:
+        raise ValueError("sqlite:/// and a path is expected")
+    if path == ":memory:" or path.startswith("file:"):
+        raise ValueError("a database in memory is not durable")
+    if "?" in path or "#" in path or not path.isprintable() or path.endswith("/"):
+        raise ValueError("it is not a plain path to a file")
+    return path

@@ -1,0 +1,382 @@
+"""Every knob, in one table: the fields of `Settings`, each with its form, bound, unit, default and help.
+
+The field `port` is the variable `HOOKLINE_PORT` and the key `port` of the TOML file that `HOOKLINE_CONFIG` names
+(without it `hookline.toml` in the working directory, if there is one). The environment wins over the file; an
+empty value counts as not set; what is unknown refuses to start. Read by `compose` and `cli` only.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import os
+import re
+import secrets
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Final, get_args, get_type_hints
+
+from hookline.forms import (
+    SECRET_KEY_BYTES,
+    Form,
+    boolean,
+    not_here,
+    number,
+    one_of,
+    parse_api_key,
+    parse_database,
+    parse_db,
+    parse_existing_file,
+    parse_host,
+    parse_networks,
+    parse_secret_keys,
+    whole,
+)
+
+__all__ = ["KNOBS", "Knob", "Settings", "SettingsError", "load_settings", "operator_key", "parse_db", "secret_keys"]
+
+PREFIX: Final = "HOOKLINE_"
+NOT_SETTINGS: Final = frozenset({"HOOKLINE_URL", "HOOKLINE_TESTING"})
+"""Variables with our prefix that are no settings: where a client finds the server, and what tests tell each other."""
+FILE_DEFAULT: Final = "hookline.toml"
+_OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used. The message is one line: its name, its value (masked if secret), what is allowed."""
+
+
+# ------------------------------------------------------------------------------------------------------ the table
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """What is known of one setting, beside its default."""
+
+    form: Form
+    help: str
+    unit: str = ""
+    secret: bool = False
+
+
+_API_KEY = Form("8 to 256 printable ASCII characters", parse_api_key)
+_PATH = Form("a path", Path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The table. Each field's `Knob` says what it is for; `load_settings` fills it in."""
+
+    host: Annotated[str, Knob(Form("an address or a host name", parse_host), "where the server listens")] = "127.0.0.1"
+    port: Annotated[int, Knob(whole(0, 65535), "the port it listens on; 0: any that is free")] = 8400
+    db: Annotated[
+        str,
+        Knob(
+            Form("sqlite:///relative.db or sqlite:////absolute.db", parse_database),
+            "the store: one SQLite file, used by one process, not on a network file system",
+        ),
+    ] = "sqlite:///hookline.db"
+    queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
+    cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
+    key: Annotated[
+        str | None,
+        Knob(_API_KEY, "the operator's API key; without it the one in HOOKLINE_KEY_FILE", secret=True),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Knob(_PATH, "the file with the operator's key, created if missing; empty: hookline.key beside the database"),
+    ] = None
+    secret_key: Annotated[
+        tuple[bytes, ...],
+        Knob(
+            Form(
+                f"base64 of {SECRET_KEY_BYTES} bytes; several with commas or on lines, the first seals",
+                parse_secret_keys,
+            ),
+            "encrypts stored secrets; several while it is rotated",
+            secret=True,
+        ),
+    ] = ()
+    secret_key_file: Annotated[
+        Path | None,
+        Knob(
+            _PATH, "the file with HOOKLINE_SECRET_KEY, created if missing; empty: hookline.secret beside the database"
+        ),
+    ] = None
+    allow_networks: Annotated[
+        tuple[str, ...],
+        Knob(
+            Form("CIDRs with commas, as 10.0.0.0/8,::1/128", parse_networks),
+            "networks that deliveries may reach although they are not public",
+        ),
+    ] = ()
+    https_only: Annotated[bool, Knob(boolean(), "refuse endpoints with http://")] = False
+    ca_file: Annotated[
+        Path | None,
+        Knob(
+            Form("the path of a PEM file", parse_existing_file),
+            "certificates that deliveries trust beside the system's",
+        ),
+    ] = None
+    event_types: Annotated[
+        str, Knob(one_of("open", "strict"), "strict: refuse events whose type is not in the catalogue")
+    ] = "open"
+    dedupe_h: Annotated[
+        float, Knob(number(0.001, 8760), "how long an event's id or an Idempotency-Key is known", "hours")
+    ] = 24.0
+    concurrency: Annotated[int, Knob(whole(1, 65536), "attempts in flight, over all endpoints", "attempts")] = 2048
+    host_concurrency: Annotated[
+        int, Knob(whole(1, 65536), "attempts in flight to one destination host, over all tenants", "attempts")
+    ] = 64
+    handoff_max: Annotated[
+        int, Knob(whole(0, 65536), "deliveries handed from acceptance straight to the sender", "deliveries")
+    ] = 4096
+    open_max: Annotated[
+        int, Knob(whole(1, 1_000_000_000), "open deliveries of one endpoint; beyond it the oldest fail", "deliveries")
+    ] = 1_000_000
+    disk_free_min_mib: Annotated[
+        int, Knob(whole(0, 1_048_576), "with less free space on the database's disk publishing answers 503", "MiB")
+    ] = 512
+    migrate: Annotated[
+        str, Knob(one_of("auto", "manual"), "auto: serve brings an older database up to date by itself")
+    ] = "auto"
+    drain_s: Annotated[
+        float, Knob(number(0, 600), "at a stop: not ready but still accepting, for so long", "seconds")
+    ] = 0.0
+    grace_s: Annotated[
+        float, Knob(number(65, 3600), "at a stop: attempts in flight may end, for so long", "seconds")
+    ] = 65.0
+    log_level: Annotated[str, Knob(one_of("debug", "info", "warning", "error"), "what is logged, to stderr")] = "info"
+    log_format: Annotated[
+        str, Knob(one_of("auto", "json", "text"), "how it is logged; auto: text on a terminal, else JSON")
+    ] = "auto"
+    config: Annotated[
+        Path | None,
+        Knob(Form("the path of a TOML file", parse_existing_file), "the file with settings (environment only)"),
+    ] = None
+    origin: dict[str, str] = field(default_factory=dict, compare=False)
+    """Where each value that is not a default comes from: a variable, a file, or `command line`."""
+
+    def __repr__(self) -> str:
+        """Names what was set, never a secret."""
+        return f"Settings({', '.join(f'{name}={shown(self, name)!r}' for name in self.origin)})"
+
+    @property
+    def db_path(self) -> Path:
+        """The SQLite file."""
+        return Path(parse_db(self.db))
+
+    @property
+    def key_path(self) -> Path:
+        """Where the operator's key is, or will be created."""
+        return self.key_file or self.db_path.with_name("hookline.key")
+
+    @property
+    def secret_key_path(self) -> Path:
+        """Where the key that encrypts stored secrets is, or will be created."""
+        return self.secret_key_file or self.db_path.with_name("hookline.secret")
+
+
+_HINTS = get_type_hints(Settings, include_extras=True)
+KNOBS: Final[Mapping[str, Knob]] = {f.name: get_args(_HINTS[f.name])[1] for f in fields(Settings) if f.name != "origin"}
+"""Field name → what is known of it, in the order of the table."""
+
+
+def default(name: str) -> object:
+    """A setting's default."""
+    return next(f.default for f in fields(Settings) if f.name == name)
+
+
+def shown(settings: Settings, name: str) -> str:
+    """A setting's value as a person wrote it; `***` for a secret that is set."""
+    value = getattr(settings, name)
+    if value in (None, (), ""):
+        return ""
+    if KNOBS[name].secret:
+        return "***"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(value) if isinstance(value, tuple) else _without_password(str(value))
+
+
+# --------------------------------------------------------------------------------------------------- reading it
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """The settings of the environment (default: the process's), over those of the file, over the defaults.
+
+    `overrides` come from a command line and win. Raises `SettingsError`, and reads no more than the TOML file:
+    keys in files are read (and created) by `operator_key` and `secret_keys`.
+    """
+    environ = os.environ if environ is None else environ
+    found: dict[str, tuple[str, str]] = {}
+    of_environment = _from_environment(environ)
+    for name, text in (overrides or {}).items():
+        of_environment[name] = (text, "command line")
+    file = _config_file(of_environment, directory or Path())
+    if file is not None:
+        found.update(_from_file(file))
+        for name in ("key", "secret_key"):
+            if f"{name}_file" in of_environment:  # the environment wins, also over the other way to say the same
+                found.pop(name, None)
+    found.update(of_environment)
+    values = {name: _parsed(name, text, origin) for name, (text, origin) in found.items()}
+    return Settings(**values, origin={name: origin for name, (_, origin) in found.items()})  # type: ignore[arg-type]
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in KNOBS or variable != variable.upper():
+            raise SettingsError(f"{variable} is not a setting of Hookline{_meant(name, variable, str.upper)}")
+        if text.strip():
+            found[name] = (text.strip(), variable)
+    return found
+
+
+def _config_file(of_environment: Mapping[str, tuple[str, str]], directory: Path) -> Path | None:
+    if "config" in of_environment:
+        path = _parsed("config", *of_environment["config"])
+        assert isinstance(path, Path)
+        return path
+    path = directory / FILE_DEFAULT
+    return path if path.is_file() else None
+
+
+def _from_file(path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    found = {}
+    for name, value in table.items():
+        if name not in KNOBS or name == "config":
+            raise SettingsError(f"{path}: {name!r} is not a setting of Hookline{_meant(name, '', str.lower)}")
+        text = _toml_text(value)
+        if text is None:
+            raise SettingsError(f"{path}: {name} is a {type(value).__name__}; allowed: {KNOBS[name].form.allowed}")
+        if text.strip():
+            found[name] = (text.strip(), f"{path}: {name}")
+    return found
+
+
+def _toml_text(value: object) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    return None
+
+
+def _parsed(name: str, text: str, origin: str) -> object:
+    knob = KNOBS[name]
+    variable = PREFIX + name.upper() if origin == "command line" else origin
+    try:
+        return knob.form.parse(text)
+    except ValueError as error:
+        # A secret's parser says only what is wrong with it, never what it is.
+        said = "" if not str(error) else f" ({error})"
+        value = "***" if knob.secret else _without_password(text if len(text) <= 200 else text[:200] + "…")
+        said += _of_kubernetes(variable) if text.startswith("tcp://") else ""
+        raise SettingsError(f"{variable}={value!r} cannot be used{said}; allowed: {knob.form.allowed}") from None
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"://[^/]*@", "://***@", url)
+
+
+def _meant(name: str, variable: str, case: Callable[[str], str]) -> str:
+    if _OF_KUBERNETES.search(variable):
+        return _of_kubernetes(variable)
+    near = difflib.get_close_matches(name.lower(), KNOBS, 1, 0.6)
+    if not near:
+        return "; `hookline config show` lists all"
+    return f"; did you mean {PREFIX if variable else ''}{case(near[0])}?"
+
+
+def _of_kubernetes(variable: str) -> str:
+    return f" (Kubernetes sets {variable} for a Service of that name: put enableServiceLinks: false in the pod)"
+
+
+# -------------------------------------------------------------------------------------------------- keys in files
+
+
+def operator_key(settings: Settings) -> tuple[str, bool]:
+    """The operator's API key, and whether it was created now (then show it once). Raises `SettingsError`."""
+    if settings.key is not None:
+        return settings.key, False
+    text, created = _read_or_create(settings.key_path, "hl_" + secrets.token_urlsafe(32), "HOOKLINE_KEY_FILE")
+    try:
+        return parse_api_key(text), created
+    except ValueError:
+        raise SettingsError(f"{settings.key_path} holds no usable key; allowed: {_API_KEY.allowed}") from None
+
+
+def secret_keys(settings: Settings, *, create: bool = True) -> tuple[bytes, ...]:
+    """The keys that encrypt stored secrets, the sealing one first, each 32 bytes. Raises `SettingsError`.
+
+    With `create` False a missing file is an error: for a database that has sealed something already.
+    """
+    if settings.secret_key:
+        return settings.secret_key
+    path = settings.secret_key_path
+    new = base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() if create else None
+    text, _ = _read_or_create(path, new, "HOOKLINE_SECRET_KEY_FILE")
+    try:
+        return parse_secret_keys(text)
+    except ValueError as error:
+        allowed = KNOBS["secret_key"].form.allowed
+        raise SettingsError(f"{path} cannot be used ({error}); allowed: {allowed}") from None
+
+
+def _read_or_create(path: Path, new: str | None, variable: str) -> tuple[str, bool]:
+    """What the file says, or `new`, written to it with mode 0600: whole or not at all, by one of all who try."""
+    try:
+        try:
+            return path.read_text(encoding="ascii").strip(), False
+        except FileNotFoundError:
+            if new is None:
+                raise SettingsError(
+                    f"{path} ({variable}) is missing, and without it what the database holds encrypted is lost"
+                ) from None
+        return new, _write_new(path, new)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip(), False
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} ({variable}) is not plain ASCII text") from None
+    except OSError as error:
+        raise SettingsError(f"{path} ({variable}) cannot be used: {error.strerror}") from None
+
+
+def _write_new(path: Path, text: str) -> bool:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # fails when another process was first, and never shows half a file
+    finally:
+        Path(temporary).unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return True
