@@ -98,10 +98,11 @@ def _decode(text: str, prefix: str) -> bytes:
     if len(digits) > 2 * HMAC_BYTES_MAX or not digits.isascii():
         raise ValueError(f"The part after {prefix} is not correct base64.")
     unpadded = digits.rstrip("=")
-    if len(digits) > len(unpadded) and len(digits) % 4:
+    padded = unpadded + "=" * (-len(unpadded) % 4)
+    if digits not in (unpadded, padded):
         raise ValueError(f"The part after {prefix} is not correctly padded.")
     try:
-        return binascii.a2b_base64(unpadded + "=" * (-len(unpadded) % 4), strict_mode=True)
+        return binascii.a2b_base64(padded, strict_mode=True)
     except binascii.Error:
         raise ValueError(f"The part after {prefix} is not correct base64.") from None
 

@@ -1,0 +1,342 @@
+"""Subscribing: from what a client writes to an endpoint that can be used, and back to what may be shown.
+
+    parse_spec     bytes → EndpointSpec, each fault with a pointer        check_spec      the deep checks
+    merge_patch    RFC 7396 on the API's form                             build_endpoint  compiled, with its secrets
+    encode_spec    what is stored and shown: without secrets              decode_spec     the same, read again
+
+The headers of an endpoint are checked in `core.request_headers`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from hookline.core import ids
+from hookline.core.address import parse_url
+from hookline.core.endpoint import AuthSpec, Endpoint, EndpointSpec, EndpointState, Secrets
+from hookline.core.errors import Refusal
+from hookline.core.event_type import check_pattern
+from hookline.core.filter import compile_filter
+from hookline.core.request_headers import check_credential_header, check_headers, is_text
+from hookline.core.retry import parse_retry
+from hookline.core.secret import MASK, check_signing_secret
+from hookline.core.verdict import parse_success
+
+SPEC_BYTES_MAX: Final = 256 * 1024
+CONFIG_BYTES_MAX: Final = 16 * 1024
+METADATA_KEY_CHARS_MAX: Final = 64
+METADATA_VALUE_CHARS_MAX: Final = 1024
+
+_CODE_BY_MEMBER: Final = {
+    "filter": "invalid_filter",
+    "headers": "invalid_header",
+    "retry": "invalid_retry",
+    "secret": "invalid_secret",
+    "event_types": "invalid_event_type",
+}
+_AUTH_MEMBERS: Final = {"bearer": ("token",), "basic": ("username", "password"), "api_key": ("header", "value")}
+_AUTH_ALL: Final = ("token", "username", "password", "header", "value")
+_AUTH_SHOWN: Final = frozenset({"header"})
+_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_PATH_PART = re.compile(r"\.(?P<member>[^.\[]+)|\[(?P<index>[0-9]+)\]|(?P<unnamed>\[\.\.\.\])")
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(EndpointSpec)
+
+# ----------------------------------------------------------------------------------------------------- reading
+
+
+def parse_spec(body: bytes) -> EndpointSpec:
+    """A new endpoint as a client wrote it: its form is checked here, its meaning by `check_spec`.
+
+    Raises `Refusal` with a pointer: `malformed_json` (also for a repeated name), `unknown_field`, and the code of
+    the member at fault. At most 256 KiB.
+    """
+    spec = _convert(_parse_object(body))
+    keep_auth(spec, None)
+    return spec
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    if len(body) > SPEC_BYTES_MAX:
+        raise Refusal("payload_too_large", f"An endpoint is at most {SPEC_BYTES_MAX // 1024} KiB of JSON.")
+    try:
+        document = msgspec.json.decode(body)
+        json.loads(body, object_pairs_hook=_refuse_repeated)
+    except RecursionError:
+        raise Refusal("too_deep", "The JSON is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise Refusal("malformed_json", "The body is not UTF-8.") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        # The second parser knows fewer numbers (4,300 digits); both faults are the client's.
+        raise Refusal("malformed_json", f"The body is not JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise Refusal("invalid_endpoint", "The body must be a JSON object.", pointer="")
+    return document
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise Refusal("malformed_json", f"The name {name[:64]!r} occurs twice in one object.")
+        seen.add(name)
+
+
+def _convert(document: Mapping[str, Any]) -> EndpointSpec:
+    try:
+        return msgspec.convert(document, EndpointSpec)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from None
+
+
+def _explained(message: str) -> Refusal:
+    """msgspec's sentence as a refusal: its path becomes a JSON pointer."""
+    found = _MESSAGE.fullmatch(message)
+    assert found is not None
+    what, pointer = found["what"], ""
+    for part in _PATH_PART.finditer((found["path"] or "$")[1:]):
+        if part["unnamed"] is not None:  # msgspec does not say which member of a free object it was
+            break
+        pointer += "/" + (part["member"] or part["index"])
+    unknown = _UNKNOWN.fullmatch(what)
+    if unknown is not None:
+        name = unknown["name"].replace("~", "~0").replace("/", "~1")
+        return Refusal("unknown_field", "There is no such member.", pointer=f"{pointer}/{name}")
+    member = pointer.split("/", 2)[1] if pointer else ""
+    return Refusal(_CODE_BY_MEMBER.get(member, "invalid_endpoint"), what + ".", pointer=pointer)
+
+
+def merge_patch(spec: EndpointSpec, body: bytes) -> EndpointSpec:
+    """`spec` with a JSON Merge Patch (RFC 7396) applied to its API form, checked like a new one.
+
+    Two members differ from the RFC: `secret` cannot be patched (it is rotated), and `auth` is replaced as a whole,
+    not merged. Where `auth` is not patched, or comes back masked as it was shown, the result has it masked: see
+    `keep_auth`. Raises `Refusal`.
+    """
+    patch = _parse_object(body)
+    if "secret" in patch:
+        detail = "A secret is changed by POST …/secret/rotate, so that both are valid for a while."
+        raise Refusal("invalid_secret", detail, pointer="/secret")
+    document: dict[str, Any] = msgspec.json.decode(encode_spec(spec))
+    auth = patch.pop("auth", document["auth"])
+    merged = _merged(document, patch)
+    merged["auth"] = auth
+    changed = _convert(merged)
+    check_spec(changed)
+    return changed
+
+
+def _merged(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            result[name] = _merged(result.get(name), value)
+        else:
+            result[name] = value
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------- checking
+
+
+def check_spec(spec: EndpointSpec) -> None:
+    """All checks that need nothing but the spec; raises `Refusal` with a pointer to the fault.
+
+    Address and config belong to the sender of the endpoint's kind; only the form of an `http` URL is checked here.
+    """
+    if spec.kind == "http":
+        parse_url(spec.url)
+    elif not is_text(spec.url):
+        raise Refusal("address_refused", "The address contains a control character or a space.", pointer="/url")
+    if len(_encoder.encode(spec.config)) > CONFIG_BYTES_MAX:
+        raise _refused(f"The config is larger than {CONFIG_BYTES_MAX // 1024} KiB.", "/config")
+    if spec.uid is not None:
+        _check_uid(spec.uid)
+    _check_patterns(spec.event_types)
+    if spec.filter is not None:
+        compile_filter(spec.filter, pointer="/filter")
+    check_headers(spec.headers, body_format=spec.format)
+    if spec.auth is not None:
+        _check_auth(spec.auth)
+    if spec.secret is not None:
+        check_signing_secret(spec.secret, pointer="/secret")
+    parse_retry(spec.retry, pointer="/retry")
+    parse_success(spec.success_when, pointer="/success_when")
+    _lane(spec.order)
+    _check_metadata(spec.metadata)
+    _check_later(spec)
+
+
+def _refused(detail: str, pointer: str) -> Refusal:
+    return Refusal("invalid_endpoint", detail, pointer=pointer)
+
+
+def _check_uid(uid: str) -> None:
+    if not _UID.fullmatch(uid):
+        raise _refused("A uid is letters, digits and _ . : - and begins with a letter or digit.", "/uid")
+    if ids.parse(ids.ENDPOINT, uid) is not None:
+        raise _refused("A uid cannot look like an id (ep_…).", "/uid")
+
+
+def _check_patterns(patterns: list[str]) -> None:
+    for position, pattern in enumerate(patterns):
+        try:
+            check_pattern(pattern)
+        except Refusal as refusal:
+            raise Refusal(refusal.code, refusal.detail, pointer=f"/event_types/{position}") from None
+
+
+def _check_auth(auth: AuthSpec) -> None:
+    needed = _AUTH_MEMBERS[auth.kind]
+    for name in _AUTH_ALL:
+        value = getattr(auth, name)
+        if (value is not None) != (name in needed):
+            wrong = "is missing" if name in needed else f"does not belong to the kind {auth.kind}"
+            raise _refused(f"{name} {wrong}: it has {' and '.join(needed)}.", f"/auth/{name}")
+    if auth.kind == "basic":
+        if ":" in (auth.username or ""):
+            raise _refused("A username for basic authentication has no colon.", "/auth/username")
+        for name in needed:
+            if any(char < " " or char == "\x7f" for char in getattr(auth, name)):
+                raise _refused("This contains a control character.", f"/auth/{name}")
+        return
+    if auth.header is not None:
+        check_credential_header(auth.header, pointer="/auth/header")
+    name = needed[-1]
+    value = getattr(auth, name)
+    if not is_text(value, spaces=auth.kind == "api_key"):
+        raise _refused("This must be printable ASCII, without spaces around it.", f"/auth/{name}")
+
+
+def _lane(order: str | Mapping[str, Any] | None) -> Literal["wait", "skip"] | None:
+    """What happens to a lane when its head fails; None: no order is asked for."""
+    if order is None:
+        return None
+    if isinstance(order, str):
+        return "wait"
+    for name in order:
+        if name not in ("by", "when_failed"):
+            raise Refusal("unknown_field", "Known are by and when_failed.", pointer=f"/order/{name}")
+    if order.get("by") != "key":
+        raise _refused('"by" must be "key": events with the same ordering_key are kept in order.', "/order/by")
+    match order.get("when_failed", "wait"):
+        case "wait":
+            return "wait"
+        case "skip":
+            return "skip"
+        case _:
+            raise _refused('"when_failed" is "wait" or "skip".', "/order/when_failed")
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    for name, value in metadata.items():
+        if not 1 <= len(name) <= METADATA_KEY_CHARS_MAX or not name.isprintable():
+            raise _refused(f"A name in metadata has 1 to {METADATA_KEY_CHARS_MAX} printable characters.", "/metadata")
+        if len(value) > METADATA_VALUE_CHARS_MAX:
+            detail = f"A value in metadata has at most {METADATA_VALUE_CHARS_MAX} characters."
+            raise _refused(detail, "/metadata/" + name.replace("~", "~0").replace("/", "~1"))
+
+
+def _check_later(spec: EndpointSpec) -> None:
+    """What the API already names and a later version will do is refused, never ignored."""
+    if spec.verify != "none":
+        raise Refusal("not_supported", 'Verifying an endpoint is not supported yet; use "none".', pointer="/verify")
+    if spec.confirm is not None:
+        raise Refusal("not_supported", "Confirmation by the receiver is not supported yet.", pointer="/confirm")
+    if spec.dead_letter is not None:
+        detail = "A dead-letter endpoint is not supported yet; subscribe to hookline.delivery.failed instead."
+        raise Refusal("not_supported", detail, pointer="/dead_letter")
+
+
+# ---------------------------------------------------------------------------------------------- storing, showing
+
+
+def encode_spec(spec: EndpointSpec) -> bytes:
+    """The spec as JSON, to be stored and shown: `secret` is null, credentials are masked."""
+    return _encoder.encode(msgspec.structs.replace(spec, secret=None, auth=_masked(spec.auth)))
+
+
+def decode_spec(encoded: bytes) -> EndpointSpec:
+    """What `encode_spec` made. The real secrets are in `Secrets`."""
+    return _decoder.decode(encoded)
+
+
+def _masked(auth: AuthSpec | None) -> AuthSpec | None:
+    if auth is None:
+        return None
+    hidden = {name: MASK for name in _AUTH_MEMBERS[auth.kind] if name not in _AUTH_SHOWN}
+    return msgspec.structs.replace(auth, **hidden)
+
+
+def keep_auth(spec: EndpointSpec, stored: AuthSpec | None) -> AuthSpec | None:
+    """The credentials that a created or patched spec asks for: its own, or those stored where it has them masked.
+
+    Raises `Refusal` when the mask stands for nothing that is stored.
+    """
+    auth = spec.auth
+    if auth is None or not any(getattr(auth, name) == MASK for name in _AUTH_MEMBERS[auth.kind]):
+        return auth
+    if stored is None or _masked(stored) != auth:
+        raise _refused(f"{MASK} is what is shown in place of credentials: send the real ones.", "/auth")
+    return stored
+
+
+def build_endpoint(
+    *,
+    id: bytes,  # noqa: A002 - the field's own word
+    tenant: str,
+    uid: str | None,
+    version: int,
+    state: EndpointState,
+    spec: EndpointSpec,
+    secrets: Secrets,
+    deleted: bool = False,
+) -> Endpoint:
+    """The endpoint as the flow uses it: everything compiled once. The spec was checked; credentials come from
+    `secrets`. Raises `Refusal` where a stored spec breaks today's rules."""
+    return Endpoint(
+        id=id,
+        tenant=tenant,
+        version=version,
+        state=state,
+        kind=spec.kind,
+        url=spec.url,
+        target=parse_url(spec.url) if spec.kind == "http" else None,
+        config=spec.config,
+        patterns=tuple(spec.event_types),
+        filter=None if spec.filter is None else compile_filter(spec.filter),
+        method=spec.method,
+        format=spec.format,
+        headers=tuple((name.encode("ascii"), value.encode("ascii")) for name, value in spec.headers.items()),
+        signing=tuple(secrets.signing),
+        auth_headers=() if secrets.auth is None else (_auth_header(secrets.auth),),
+        retry=parse_retry(spec.retry),
+        success=parse_success(spec.success_when),
+        rate=spec.rate,
+        timeout_s=spec.timeout_s,
+        concurrency_max=spec.concurrency_max,
+        lane=_lane(spec.order),
+        response_bytes_max=spec.response_bytes_max,
+        uid=uid,
+        deleted=deleted,
+    )
+
+
+def _auth_header(auth: AuthSpec) -> tuple[bytes, bytes]:
+    if auth.kind == "api_key":
+        return (auth.header or "").encode("ascii"), (auth.value or "").encode("ascii")
+    if auth.kind == "bearer":
+        return b"authorization", b"Bearer " + (auth.token or "").encode("ascii")
+    # RFC 7617: UTF-8, as browsers and servers have it today.
+    return b"authorization", b"Basic " + base64.b64encode(f"{auth.username}:{auth.password}".encode())
