@@ -6,6 +6,7 @@ This file holds the words: kinds, reasons with their causes and remedies, and th
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -193,8 +194,6 @@ class Body(msgspec.Struct, frozen=True, gc=False):
         if self.encoding == BodyEncoding.AS_IS:
             return b"".join((self.prefix, data, self.suffix)) if self.prefix or self.suffix else data
         if self.encoding == BodyEncoding.BASE64:
-            import binascii
-
             return b"".join((self.prefix, binascii.b2a_base64(data, newline=False), self.suffix))
         return self.prefix + self.suffix
 

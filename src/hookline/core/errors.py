@@ -128,8 +128,13 @@ class StoreUnavailable(HooklineError):
 class DataError(HooklineError):
     """An item of a batch cannot be stored, whatever is tried; nothing of the batch was committed.
 
-    The caller halves the batch until the guilty item stands alone.
+    The caller halves the batch until the guilty item stands alone. `item` is the guilty one's place within its
+    request, where the store knows it: then the rest of a client's batch can commit without it.
     """
+
+    def __init__(self, detail: str, *, item: int | None = None) -> None:
+        super().__init__(detail)
+        self.item = item
 
 
 class StaleRegistry(HooklineError):

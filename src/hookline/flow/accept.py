@@ -1,0 +1,399 @@
+"""Accept: schema, duplicate check, routes, one durable commit; only then 202.
+
+Concurrent publishes share commits. What can be sent at once is handed to this process's sender in the same commit
+(inserted leased), so that it need not be read back; everything else waits in the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from hookline.core.delivery import State
+from hookline.core.endpoint import Endpoint
+from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
+from hookline.core.event import Event
+from hookline.core.ids import IdMaker
+from hookline.core.publish import Draft, parse_publication
+from hookline.core.trace import parse_traceparent
+from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
+from hookline.flow.commits import SharedCommits
+from hookline.flow.registry import Registry
+from hookline.flow.route import Lease, matches, new_event
+from hookline.ports.clock import Clock
+from hookline.ports.observer import Observer
+from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, IdempotencyKey, NewEvent
+
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+WAITING_S_MAX: Final = 1.0
+_IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
+_ROUTE_TRIES: Final = 10
+
+
+class HandOff:
+    """What accept needs of delivery; `flow.deliver` is the real one."""
+
+    def lease(self, endpoint: Endpoint, event: Event) -> float | None:
+        """Reserve room and say for how long the delivery is leased; None: no room, it waits in the store."""
+        raise NotImplementedError
+
+    def give_back(self, endpoint_id: bytes, event: Event) -> None:
+        """The reservation is not used."""
+        raise NotImplementedError
+
+    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float) -> None:
+        """The delivery is committed as leased: send it."""
+        raise NotImplementedError
+
+    def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
+        """The delivery is committed as pending, due in `wait_s`."""
+        raise NotImplementedError
+
+    def unfold(self) -> None:
+        """A fan-out row was committed."""
+        raise NotImplementedError
+
+
+class _Pending(msgspec.Struct, gc=False):
+    """A publish that waits for its commit."""
+
+    tenant: str
+    drafts: list[tuple[Draft, bytes]]
+    """The acceptable items, each with its event id."""
+    note: Note
+    done: Done
+    idempotency: IdempotencyKey | None
+    size_bytes: int
+    request: AcceptRequest | None = None
+
+
+class Accept:
+    """The publisher behind `POST /v1/events`.
+
+    `strict` refuses types that are not in the catalogue; `dedupe_s` is how long ids and Idempotency-Keys are
+    known. `publish` never raises and never waits.
+    """
+
+    def __init__(
+        self,
+        store: Deliveries,
+        registry: Registry,
+        hand_off: HandOff,
+        clock: Clock,
+        observer: Observer,
+        ids: IdMaker,
+        *,
+        strict: bool = False,
+        dedupe_s: float = 86_400.0,
+        commits_in_flight: int = 1,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._hand_off = hand_off
+        self._observer = observer
+        self._ids = ids
+        self._strict = strict
+        self._dedupe_s = dedupe_s
+        self._lease: Lease = hand_off.lease
+        self._commits: SharedCommits[_Pending] = SharedCommits(self._commit, clock, in_flight_max=commits_in_flight)
+        self._draining = False
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits for commit."""
+        return self._commits.waiting_bytes
+
+    def refuse_new(self) -> None:
+        """Draining is over: whatever comes now is answered 503."""
+        self._draining = True
+
+    async def drained(self) -> None:
+        """Return when everything taken is answered."""
+        await self._commits.drained()
+
+    def publish(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> None:
+        """Take one request; `done` is called once, on the loop, when its events are durable or it is refused.
+
+        `headers` has lower-case names: idempotency-key, traceparent, tracestate, ce-*.
+        """
+        try:
+            pending = self._prepare(tenant, headers, content_type, body, done)
+            self._bound(pending.size_bytes)
+        except Refusal as refusal:
+            self._observer.refused(refusal.code)
+            done(refused(refusal))
+            return
+        self._commits.put(tenant, pending, len(pending.drafts), pending.size_bytes)
+
+    def _bound(self, size_bytes: int) -> None:
+        commits = self._commits
+        if self._draining:
+            raise Refusal("draining", "The server is shutting down; try again.", retry_after_s=1)
+        if commits.waiting and (
+            commits.waiting_bytes + size_bytes > WAITING_BYTES_MAX or commits.oldest_age_s() > WAITING_S_MAX
+        ):
+            raise Refusal("overloaded", "Too much waits for the store; try again.", retry_after_s=1)
+
+    def _prepare(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> _Pending:
+        now_ms = self._store.now_ms()
+        publication = parse_publication(content_type, headers, body, now_ms)
+        idempotency = _idempotency(tenant, headers, content_type, body, self._dedupe_s) if headers else None
+        drafts: list[tuple[Draft, bytes]] = []
+        problems: list[tuple[int, bytes]] = []
+        for place, draft in enumerate(publication.drafts):
+            try:
+                if isinstance(draft, Refusal):
+                    raise draft
+                self._check_type(tenant, draft)
+            except Refusal as refusal:
+                if not publication.batch:
+                    raise
+                problems.append((place, msgspec.json.encode(refusal.problem())))
+                continue
+            drafts.append((_traced(draft, headers), self._ids.make(now_ms)))
+        if not drafts:
+            items = [msgspec.Raw(problem) for _, problem in problems]
+            raise Refusal("nothing_acceptable", "No item of the batch is acceptable.", extra={"items": items})
+        size_bytes = sum(len(draft.data) + 512 for draft, _ in drafts)
+        return _Pending(tenant, drafts, Note(publication.batch, problems), done, idempotency, size_bytes)
+
+    def _check_type(self, tenant: str, draft: Draft) -> None:
+        known = self._registry.event_type(tenant, draft.type)
+        if known is None:
+            if self._strict:
+                raise Refusal(
+                    "unknown_event_type", f"The event type {draft.type} is not in the catalogue.", pointer="/type"
+                )
+            return
+        if known.schema is None or known.mode == "off":
+            return
+        violations = known.schema.violations_of(draft.data, draft.content_type)
+        if not violations:
+            return
+        if known.mode == "warn":
+            self._observer.warn("schema_violation", tenant=tenant, type=draft.type, pointer=violations[0].pointer)
+            return
+        first = violations[0]
+        raise Refusal(
+            "schema_violation",
+            f"The payload breaks the schema of {draft.type}: expected {first.expected}.",
+            pointer=first.pointer,
+            extra={
+                "expected": first.expected,
+                "found": first.found,
+                "violations": [{"pointer": v.pointer, "expected": v.expected, "found": v.found} for v in violations],
+            },
+        )
+
+    # ------------------------------------------------------------------------------------------------- commit
+
+    async def _commit(self, batch: list[_Pending]) -> None:
+        self._observer.committed("accept", sum(len(p.drafts) for p in batch), self._commits.oldest_wait_s)
+        await self._commit_some(batch)
+
+    async def _commit_some(self, batch: list[_Pending]) -> None:
+        try:
+            results = await self._accept_routed(batch)
+        except StoreUnavailable as error:
+            self._observer.warn("accept_failed", code=error.code, error=str(error))
+            refusal = Refusal(error.code, str(error), retry_after_s=error.retry_after_s)
+            for pending in batch:
+                self._answer(pending, refused(refusal))
+        except DataError as error:
+            await self._divide(batch, error)
+        else:
+            for pending, result in zip(batch, results, strict=True):
+                self._committed(pending, result)
+
+    async def _divide(self, batch: list[_Pending], error: DataError) -> None:
+        """A batch with an item that cannot be stored is halved until the guilty request stands alone."""
+        if len(batch) > 1:
+            half = len(batch) // 2
+            await self._commit_some(batch[:half])
+            await self._commit_some(batch[half:])
+            return
+        pending = batch[0]
+        refusal = Refusal("invalid_event", f"The event cannot be stored: {error}.")
+        if error.item is None or len(pending.drafts) == 1:
+            self._observer.refused(refusal.code)
+            self._answer(pending, refused(refusal))
+            return
+        # A client's batch stays together: the guilty item is left out and the rest commits once.
+        places = _places(pending)
+        problems = sorted([*pending.note.problems, (places[error.item], msgspec.json.encode(refusal.problem()))])
+        del pending.drafts[error.item]
+        pending.note = Note(pending.note.batch, problems)
+        await self._commit_some([pending])
+
+    async def _accept_routed(self, batch: list[_Pending]) -> Sequence[AcceptResult]:
+        for _ in range(_ROUTE_TRIES):
+            version = self._registry.version
+            for pending in batch:
+                pending.request = self._route(pending)
+            committed = False
+            try:
+                requests = [p.request for p in batch if p.request is not None]
+                results = await self._store.accept(requests, version)
+                committed = True
+                return results
+            except StaleRegistry:
+                await self._registry.refresh()
+            finally:
+                if not committed:
+                    self._give_back(batch)
+        raise StoreUnavailable("The configuration changes too fast.")
+
+    def _route(self, pending: _Pending) -> AcceptRequest:
+        items: list[NewEvent] = []
+        rows = 0
+        now_ms = self._store.now_ms()
+        for draft, event_id in pending.drafts:
+            event = _event(draft, event_id, pending.tenant)
+            wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0
+            key = _dedupe_key(event) if draft.source_id is not None else None
+            item = new_event(
+                event,
+                matches(event, self._registry),
+                self._lease,
+                wait_s=wait_s,
+                dedupe_key=key,
+                dedupe_s=self._dedupe_s,
+                rows_before=rows,
+            )
+            rows += len(item.deliveries)
+            items.append(item)
+        note = pack_note(pending.note) if pending.idempotency is not None else b""
+        return AcceptRequest(pending.tenant, items, pending.idempotency, note)
+
+    def _give_back(self, batch: list[_Pending]) -> None:
+        for pending in batch:
+            if pending.request is None:
+                continue
+            for item in pending.request.items:
+                self._unused(item)
+            pending.request = None
+
+    def _unused(self, item: NewEvent) -> None:
+        for delivery in item.deliveries:
+            if delivery.lease_s is not None:
+                self._hand_off.give_back(delivery.endpoint_id, item.event)
+
+    def _committed(self, pending: _Pending, result: AcceptResult) -> None:
+        request = pending.request
+        assert request is not None
+        if result.reused:
+            for item in request.items:
+                self._unused(item)
+            refusal = Refusal("idempotency_key_reused", "This Idempotency-Key was used with another request.")
+            self._observer.refused(refusal.code)
+            self._answer(pending, refused(refusal))
+            return
+        note = unpack_note(result.note) if result.repeated else pending.note
+        self._answer(pending, accepted(result.items, note))
+        if result.repeated:
+            self._observer.accepted(0, 0, len(result.items))
+            for item in request.items:
+                self._unused(item)
+            return
+        duplicates = deliveries = 0
+        for item, outcome in zip(request.items, result.items, strict=True):
+            if outcome.duplicate:
+                duplicates += 1
+                self._unused(item)
+                continue
+            deliveries += outcome.deliveries
+            self._hand_over(item, outcome.states)
+        self._observer.accepted(len(result.items) - duplicates, deliveries, duplicates)
+
+    def _hand_over(self, item: NewEvent, states: bytes) -> None:
+        event = item.event
+        for delivery, state in zip(item.deliveries, states, strict=True):
+            if state == State.LEASED:
+                assert delivery.lease_s is not None
+                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, delivery.lease_s)
+                continue
+            if delivery.lease_s is not None:
+                self._hand_off.give_back(delivery.endpoint_id, event)
+            if state == State.PENDING:
+                identifier = event.id + delivery.ordinal.to_bytes(4, "big")
+                self._hand_off.waits(delivery.endpoint_id, identifier, item.wait_s)
+        if item.fanout:
+            self._hand_off.unfold()
+
+    def _answer(self, pending: _Pending, answer: Answer) -> None:
+        pending.done(answer)
+
+
+def _traced(draft: Draft, headers: Mapping[str, str]) -> Draft:
+    """The draft with the request's trace, where it has none of its own."""
+    trace = headers.get("traceparent") if headers else None
+    if draft.traceparent is not None or trace is None or parse_traceparent(trace) is None:
+        return draft
+    state = headers.get("tracestate")
+    return msgspec.structs.replace(draft, traceparent=trace, tracestate=state[:512] if state else None)
+
+
+def _event(draft: Draft, event_id: bytes, tenant: str) -> Event:
+    return Event(
+        event_id,
+        tenant,
+        draft.type,
+        draft.data,
+        draft.content_type,
+        draft.source or "",
+        draft.source_id,
+        draft.subject,
+        draft.time,
+        draft.ordering_key,
+        draft.deliver_at_ms,
+        draft.correlation_id,
+        draft.causation_id,
+        0,
+        draft.traceparent,
+        draft.tracestate,
+        draft.dataschema,
+        draft.extensions,
+    )
+
+
+def _places(pending: _Pending) -> list[int]:
+    """The place in the client's batch of each item that is still in."""
+    out = {place for place, _ in pending.note.problems}
+    return [place for place in range(len(pending.drafts) + len(out)) if place not in out]
+
+
+def _digest(*parts: str) -> bytes:
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        raw = part.encode()
+        hashed.update(len(raw).to_bytes(4, "big") + raw)
+    return hashed.digest()
+
+
+def _dedupe_key(event: Event) -> bytes:
+    return _digest("id", event.tenant, event.source, event.source_id or "")
+
+
+def _idempotency(
+    tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, keep_s: float
+) -> IdempotencyKey | None:
+    """The request's Idempotency-Key: a quoted string of structured fields, or bare as most clients send it."""
+    value = headers.get("idempotency-key")
+    if value is None:
+        return None
+    key = value[1:-1].replace('\\"', '"').replace("\\\\", "\\") if _quoted(value) else value
+    if not key or len(key) > _IDEMPOTENCY_KEY_BYTES_MAX or not all(" " <= c <= "~" for c in key):
+        raise Refusal("invalid_parameter", "Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    hashed = hashlib.blake2b(body, digest_size=16)
+    hashed.update(b"\0" + content_type.encode())
+    for name in sorted(headers):
+        if name.startswith("ce-"):
+            hashed.update(f"\0{name}:{headers[name]}".encode())
+    return IdempotencyKey(_digest("key", tenant, key), hashed.digest(), keep_s)
+
+
+def _quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] == '"'

@@ -1,0 +1,106 @@
+"""Shared commits: what arrives while a commit runs goes together into the next one.
+
+Accepting and recording both pay one fsync for many. What waits is taken round robin by tenant, so that a tenant
+who floods does not put the others behind himself (docs/reliability.md, rule 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from hookline.ports.clock import Clock
+
+T = TypeVar("T")
+
+COMMIT_ITEMS_MAX = 1000
+COMMIT_BYTES_MAX = 4 * 1024 * 1024
+
+
+class SharedCommits(Generic[T]):
+    """Collects entries and gives them to `commit` in batches, at most `in_flight_max` batches at once.
+
+    `commit` must not raise; whatever becomes of an entry is its own to tell. An entry is never divided: it counts
+    `items` and `size_bytes` against the bounds of a batch, and the one that passes a bound is the batch's last.
+    """
+
+    def __init__(self, commit: Callable[[list[T]], Awaitable[None]], clock: Clock, *, in_flight_max: int = 1) -> None:
+        self._commit = commit
+        self._clock = clock
+        self._in_flight_max = in_flight_max
+        self._tenants: OrderedDict[str, deque[tuple[T, int, int, float]]] = OrderedDict()
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self.waiting = 0
+        self.waiting_bytes = 0
+        self.oldest_wait_s = 0.0
+        """How long the oldest entry of the batch taken last had waited."""
+
+    def put(self, tenant: str, entry: T, items: int, size_bytes: int) -> None:
+        """Add an entry; it commits soon."""
+        queue = self._tenants.get(tenant)
+        if queue is None:
+            queue = self._tenants[tenant] = deque()
+        queue.append((entry, items, size_bytes, self._clock.monotonic_s()))
+        self.waiting += 1
+        self.waiting_bytes += size_bytes
+        self._quiet.clear()
+        if not self._scheduled and len(self._tasks) < self._in_flight_max:
+            # call_soon, not now: everything that this turn of the loop brings shares the commit.
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def oldest_age_s(self) -> float:
+        """How long the oldest waiting entry has waited; 0 when nothing waits."""
+        if not self.waiting:
+            return 0.0
+        oldest = min(queue[0][3] for queue in self._tenants.values())
+        return self._clock.monotonic_s() - oldest
+
+    async def drained(self) -> None:
+        """Return when nothing waits and nothing is in flight."""
+        await self._quiet.wait()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self.waiting and len(self._tasks) < self._in_flight_max:
+            task = asyncio.get_running_loop().create_task(self._run(self._take()))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _take(self) -> list[T]:
+        batch: list[T] = []
+        items = size = 0
+        oldest = self._clock.monotonic_s()
+        now = oldest
+        while self._tenants and items < COMMIT_ITEMS_MAX and size < COMMIT_BYTES_MAX:
+            tenant, queue = next(iter(self._tenants.items()))
+            entry, entry_items, entry_bytes, since = queue.popleft()
+            batch.append(entry)
+            items += entry_items
+            size += entry_bytes
+            oldest = min(oldest, since)
+            if not queue:
+                del self._tenants[tenant]
+            elif len(self._tenants) > 1:
+                self._tenants.move_to_end(tenant)
+        self.waiting -= len(batch)
+        self.waiting_bytes -= size
+        self.oldest_wait_s = now - oldest
+        return batch
+
+    async def _run(self, batch: list[T]) -> None:
+        await self._commit(batch)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()
+        if self.waiting:
+            self._flush()
+        elif not self._tasks:
+            self._quiet.set()

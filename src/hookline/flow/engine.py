@@ -1,0 +1,177 @@
+"""The engine: all of the flow, put together over its ports, with a beginning and an end.
+
+start   store, registry, health; what a dead process left is taken back; then the loops
+stop    the drain, in order: no claims and no hand-offs, unstarted leases released, attempts in flight until the
+        grace ends, outcomes written (docs/reliability.md, rule 18)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from hookline.core.ids import IdMaker
+from hookline.core.secret import Keyring
+from hookline.flow.accept import Accept
+from hookline.flow.deliver import Deliver
+from hookline.flow.health import HealthKeeper
+from hookline.flow.record import Recorder
+from hookline.flow.registry import Registry
+from hookline.flow.report import Report
+from hookline.flow.rescue import Rescue
+from hookline.flow.upkeep import Upkeep
+from hookline.flow.wake import Wake
+from hookline.flow.worker import Worker
+from hookline.ports.clock import Clock
+from hookline.ports.observer import Observer
+from hookline.ports.queue import Queue
+from hookline.ports.sender import Sender
+from hookline.ports.store import Store
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the engine may use, from the settings."""
+
+    strict_types: bool = False
+    dedupe_s: float = 86_400.0
+    concurrency_max: int = 2048
+    host_concurrency_max: int = 64
+    handoff_max: int = 4096
+    open_max: int = 1_000_000
+    commits_in_flight: int = 1
+    """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
+
+
+class Engine:
+    """The running flow of one process."""
+
+    def __init__(
+        self,
+        store: Store,
+        senders: Mapping[str, Sender],
+        queue: Queue,
+        keyring: Keyring,
+        clock: Clock,
+        observer: Observer,
+        limits: Limits | None = None,
+    ) -> None:
+        bounds = limits or Limits()
+        self.store = store
+        self.senders = dict(senders)
+        self.clock = clock
+        self.observer = observer
+        self.queue = queue
+        self.ids = IdMaker(clock.random_bytes(4))
+        self.registry = Registry(store, keyring)
+        self.report = Report(store, self.registry, self.ids)
+        self.wake = Wake(clock, self._tenant_of)
+        self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
+        self.recorder = Recorder(
+            store,
+            self.registry,
+            self.report,
+            self.health,
+            self.wake,
+            clock,
+            observer,
+            commits_in_flight=bounds.commits_in_flight,
+        )
+        self.deliver = Deliver(
+            store,
+            self.registry,
+            self.senders,
+            self.recorder,
+            self.health,
+            self.wake,
+            queue,
+            clock,
+            observer,
+            concurrency_max=bounds.concurrency_max,
+            host_concurrency_max=bounds.host_concurrency_max,
+            handoff_max=bounds.handoff_max,
+        )
+        self.accept = Accept(
+            store,
+            self.registry,
+            self.deliver,
+            clock,
+            observer,
+            self.ids,
+            strict=bounds.strict_types,
+            dedupe_s=bounds.dedupe_s,
+            commits_in_flight=bounds.commits_in_flight,
+        )
+        self.worker = Worker(store, self.deliver, self.wake, queue, clock, observer)
+        self.rescue = Rescue(store, self.registry, self.recorder, self.report)
+        self.upkeep = Upkeep(
+            store,
+            self.registry,
+            self.rescue,
+            self.report,
+            self.wake,
+            clock,
+            observer,
+            open_max=bounds.open_max,
+        )
+        self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
+        self._loops: list[asyncio.Task[Any]] = []
+        self.draining = False
+
+    def _tenant_of(self, endpoint_id: bytes) -> str | None:
+        endpoint = self.registry.endpoint(endpoint_id)
+        return None if endpoint is None else endpoint.tenant
+
+    async def start(self) -> None:
+        """Begin. Raises `StoreUnavailable` with the reason when the store cannot be used."""
+        await self.store.start()
+        await self.registry.refresh()
+        for row in await self.store.healths():
+            channel = self.deliver.channel(row.endpoint_id)
+            if channel is not None:
+                self.health.adopt(row, channel)
+        while await self.upkeep.once("take_back"):
+            pass
+        for loop in (self.worker.poll(), self.worker.claims(), self.worker.hints(), self.worker.ticks()):
+            self._spawn(loop)
+        self._spawn(self.upkeep.run())
+
+    def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(loop)
+        task.add_done_callback(self._loop_ended)
+        self._loops.append(task)
+
+    def _loop_ended(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or self.draining:
+            return
+        error = task.exception()
+        if error is not None:
+            # A loop never ends by itself: this is a defect, and going on half alive would hide it.
+            self.observer.warn("loop_ended", error=repr(error))
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a loop of the engine ended", "exception": error, "task": task}
+            )
+
+    def start_drain(self) -> None:
+        """Stop handing off and claiming; accepting goes on, into the store."""
+        self.draining = True
+        self.worker.stop()
+        self.deliver.stop()
+
+    async def stop(self, grace_s: float = 65.0) -> bool:
+        """End in order; whether everything in flight ended within the grace."""
+        self.start_drain()
+        self.accept.refuse_new()
+        await self.accept.drained()
+        ended = await self.deliver.finished(grace_s)
+        await self.recorder.drained()
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        for sender in self.senders.values():
+            await sender.close()
+        await self.queue.close()
+        await self.store.stop()
+        return ended

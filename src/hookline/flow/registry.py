@@ -1,0 +1,145 @@
+"""The registry in memory: endpoints and event types, compiled, at one version.
+
+The accept transaction compares that version with the store's: if the store's is newer, nothing is committed, the
+snapshot is refreshed and the event is routed again. So an endpoint whose creation was answered misses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from hookline.core.endpoint import Endpoint, EndpointState, Secrets
+from hookline.core.event_type import PatternIndex
+from hookline.core.schema import Schema
+from hookline.core.secret import Keyring
+from hookline.core.subscribe import build_endpoint, decode_spec
+from hookline.ports.store import EndpointRow, EventTypeRow
+from hookline.ports.store import Registry as RegistryStore
+
+
+class EventType(msgspec.Struct, frozen=True):
+    """An event type of the catalogue, its current schema compiled."""
+
+    name: str
+    mode: str
+    """`enforce`, `warn` or `off`."""
+    schema: Schema | None
+
+
+class Registry:
+    """What the store knows of endpoints and event types, ready for routing. Reading it never waits."""
+
+    def __init__(self, store: RegistryStore, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._refreshing: asyncio.Task[None] | None = None
+        self._endpoints: dict[bytes, Endpoint] = {}
+        self._uids: dict[tuple[str, str], bytes] = {}
+        self._patterns: dict[str, PatternIndex[Endpoint]] = {}
+        self._types: dict[tuple[str, str], EventType] = {}
+        self._failing: set[bytes] = set()
+        self._watchers: list[Callable[[Endpoint | None, Endpoint], None]] = []
+        self.version = 0
+
+    def watch(self, changed: Callable[[Endpoint | None, Endpoint], None]) -> None:
+        """Call `changed(before, after)` for every endpoint that changes (`after.deleted` when it is gone)."""
+        self._watchers.append(changed)
+
+    def endpoint(self, endpoint_id: bytes) -> Endpoint | None:
+        """The endpoint, unless unknown or deleted."""
+        return self._endpoints.get(endpoint_id)
+
+    def endpoint_by_uid(self, tenant: str, uid: str) -> Endpoint | None:
+        """The tenant's endpoint that has this uid."""
+        found = self._uids.get((tenant, uid))
+        return None if found is None else self._endpoints.get(found)
+
+    def endpoints(self, tenant: str | None = None) -> list[Endpoint]:
+        """All endpoints (of a tenant), oldest first."""
+        return sorted((e for e in self._endpoints.values() if tenant is None or e.tenant == tenant), key=lambda e: e.id)
+
+    def event_type(self, tenant: str, name: str) -> EventType | None:
+        """The catalogue's entry, or None."""
+        return self._types.get((tenant, name))
+
+    def candidates(self, tenant: str, event_type: str) -> Sequence[Endpoint]:
+        """The tenant's endpoints with a pattern for this type; their filters are still to be asked."""
+        patterns = self._patterns.get(tenant)
+        return () if patterns is None else patterns.match(event_type)
+
+    def failing(self, endpoint_id: bytes) -> bool:
+        """Whether the endpoint's health is failing: reported on top of `active`."""
+        return endpoint_id in self._failing
+
+    def set_failing(self, endpoint_id: bytes, failing: bool) -> None:
+        """Told by `flow.deliver`, which keeps the health."""
+        (self._failing.add if failing else self._failing.discard)(endpoint_id)
+
+    async def refresh(self) -> None:
+        """Take over all changes that were committed before this call."""
+        # A refresh that already runs may have read the store before the caller's change: wait for it, then run one
+        # more, which all waiting callers share.
+        while self._refreshing is not None and not self._refreshing.done():
+            running = self._refreshing
+            await asyncio.shield(running)
+            if self._refreshing is running:
+                break
+            if not self._refreshing.done():
+                await asyncio.shield(self._refreshing)
+                return
+        self._refreshing = asyncio.get_running_loop().create_task(self._apply())
+        await asyncio.shield(self._refreshing)
+
+    async def _apply(self) -> None:
+        changes = await self._store.changes(self.version)
+        for row in changes.endpoints:
+            self._put_endpoint(row)
+        for type_row in changes.event_types:
+            self._put_event_type(type_row)
+        self.version = max(self.version, changes.version)
+
+    def _put_endpoint(self, row: EndpointRow) -> None:
+        before = self._endpoints.pop(row.id, None)
+        if before is not None:
+            self._patterns[before.tenant].remove(before.patterns, before)
+            if before.uid is not None:
+                self._uids.pop((before.tenant, before.uid), None)
+        if row.deleted:
+            self._failing.discard(row.id)
+            if before is not None:
+                after = msgspec.structs.replace(before, deleted=True)
+                self._tell(before, after)
+            return
+        secrets = msgspec.json.decode(self._keyring.open(row.sealed), type=Secrets)
+        endpoint = build_endpoint(
+            id=row.id,
+            tenant=row.tenant,
+            uid=row.uid,
+            version=row.version,
+            state=EndpointState(row.state),
+            spec=decode_spec(row.spec),
+            secrets=secrets,
+        )
+        self._endpoints[row.id] = endpoint
+        if endpoint.uid is not None:
+            self._uids[endpoint.tenant, endpoint.uid] = endpoint.id
+        patterns = self._patterns.get(endpoint.tenant)
+        if patterns is None:
+            patterns = self._patterns[endpoint.tenant] = PatternIndex()
+        patterns.add(endpoint.patterns, endpoint)
+        self._tell(before, endpoint)
+
+    def _put_event_type(self, row: EventTypeRow) -> None:
+        key = (row.tenant, row.name)
+        if row.deleted:
+            self._types.pop(key, None)
+            return
+        schema = Schema(row.schema) if row.schema is not None else None
+        self._types[key] = EventType(name=row.name, mode=row.mode, schema=schema)
+
+    def _tell(self, before: Endpoint | None, after: Endpoint) -> None:
+        for watcher in self._watchers:
+            watcher(before, after)

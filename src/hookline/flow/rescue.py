@@ -1,0 +1,75 @@
+"""Rescue: leases whose owner is gone are taken back, so that a dead process loses nothing.
+
+Each take-back is counted: from the fifth on the delivery waits 2 ** lost seconds, at the twentieth it is failed as
+`poison`, so that what kills its process does not do so for ever (docs/reliability.md, rule 16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hookline.core.delivery import State, lost_wait_s
+from hookline.flow import report
+from hookline.flow.record import Recorder
+from hookline.flow.registry import Registry
+from hookline.flow.report import Report
+from hookline.ports.store import NewEvent, OpenRef, RecordItem, Store
+
+
+class Rescue:
+    """Takes back what nobody holds any more."""
+
+    def __init__(self, store: Store, registry: Registry, recorder: Recorder, reporter: Report) -> None:
+        self._store = store
+        self._registry = registry
+        self._recorder = recorder
+        self._report = reporter
+
+    async def once(self) -> int:
+        """Take back what is lost now; how many deliveries that were."""
+        refs = await self._store.lost()
+        for ref in refs:
+            wait_s = lost_wait_s(ref.lost + 1)
+            await self.close_or_wait(ref, wait_s, "poison")
+        await self._recorder.drained()
+        return len(refs)
+
+    async def overflow(self, endpoint_id: bytes, refs: Sequence[OpenRef]) -> None:
+        """Fail the oldest open deliveries of an endpoint that has too many."""
+        for ref in refs:
+            await self.close_or_wait(ref, None, "overflow")
+        await self._recorder.drained()
+
+    async def close_or_wait(self, ref: OpenRef, wait_s: float | None, reason: str) -> None:
+        """Pending again after `wait_s`; None: failed with `reason`, which is announced."""
+        endpoint = self._registry.endpoint(ref.endpoint_id)
+        if wait_s is not None:
+            item = RecordItem(
+                ref.delivery_id, ref.fence, ref.endpoint_id, ref.tenant, State.PENDING, wait_s=wait_s, lost=1
+            )
+            self._recorder.change(item)
+            return
+        waits = endpoint is None or endpoint.lane != "skip"
+        lost = 1 if reason == "poison" else 0
+        item = RecordItem(
+            ref.delivery_id,
+            ref.fence,
+            ref.endpoint_id,
+            ref.tenant,
+            State.FAILED,
+            lost=lost,
+            reason=reason,
+            lane_waits=waits,
+        )
+        event = await self._store.event(ref.tenant, ref.event_id) if endpoint is not None else None
+        if endpoint is None or event is None or reason == "overflow":
+            # Overflow is announced once per endpoint and hour (flow.upkeep), not once per delivery.
+            self._recorder.change(item)
+            return
+
+        def make() -> tuple[NewEvent, ...]:
+            return self._report.delivery(
+                report.DELIVERY_FAILED, endpoint, event, ref.delivery_id, attempts=0, reason=reason, status=None
+            )
+
+        self._recorder.change(item, make)

@@ -1,0 +1,161 @@
+"""What runs beside the way of an event: take back, unfold, close, sweep, fold, purge.
+
+Each is a loop of its own with bounded steps, and none of them ends when a step fails: the store's outage is waited
+out. A step that is needed now is asked for by `soon`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from hookline.core.errors import HooklineError
+from hookline.flow import report
+from hookline.flow.registry import Registry
+from hookline.flow.report import Report
+from hookline.flow.rescue import Rescue
+from hookline.flow.wake import Wake
+from hookline.ports.clock import Clock
+from hookline.ports.observer import Observer
+from hookline.ports.store import Store
+
+OVERFLOW_STEP: Final = 500
+OVERFLOW_SAID_S: Final = 3600.0
+LOST_STEP: Final = 1000
+
+
+class _Step(msgspec.Struct):
+    name: str
+    run: Callable[[], Awaitable[bool]]
+    """Does one bounded step; True: there is more to do at once."""
+    every_s: float
+    wanted: asyncio.Event
+
+
+class Upkeep:
+    """The loops. `run` gathers them; cancel it to end them."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        rescue: Rescue,
+        reporter: Report,
+        wake: Wake,
+        clock: Clock,
+        observer: Observer,
+        *,
+        open_max: int = 1_000_000,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._rescue = rescue
+        self._report = reporter
+        self._wake = wake
+        self._clock = clock
+        self._observer = observer
+        self._open_max = open_max
+        self._said: dict[bytes, float] = {}
+        self._steps = {
+            step.name: step
+            for step in (
+                _Step("take_back", self._take_back, 5.0, asyncio.Event()),
+                _Step("unfold", self._unfold, 5.0, asyncio.Event()),
+                _Step("close_deleted", self._close_deleted, 10.0, asyncio.Event()),
+                _Step("fold", self._fold, 1.0, asyncio.Event()),
+                _Step("sweep_lanes", self._sweep_lanes, 30.0, asyncio.Event()),
+                _Step("purge_dedupe", self._purge_dedupe, 5.0, asyncio.Event()),
+                _Step("overflow", self._overflow, 5.0, asyncio.Event()),
+            )
+        }
+
+    def soon(self, name: str) -> None:
+        """Run this step now."""
+        self._steps[name].wanted.set()
+
+    async def run(self) -> None:
+        """Run all loops until cancelled."""
+        await asyncio.gather(*(self._loop(step) for step in self._steps.values()))
+
+    async def once(self, name: str) -> bool:
+        """One step by hand; whether there is more to do. For tests and for the start."""
+        return await self._steps[name].run()
+
+    async def _loop(self, step: _Step) -> None:
+        while True:
+            step.wanted.clear()
+            try:
+                more = await step.run()
+            except HooklineError as error:
+                self._observer.warn("upkeep_failed", step=step.name, error=str(error))
+                more = False
+            if more:
+                await asyncio.sleep(0)
+                continue
+            await self._wait(step)
+
+    async def _wait(self, step: _Step) -> None:
+        wanted = asyncio.ensure_future(step.wanted.wait())
+        slept = asyncio.ensure_future(self._clock.sleep(step.every_s))
+        try:
+            await asyncio.wait({wanted, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wanted.cancel()
+            slept.cancel()
+
+    async def _take_back(self) -> bool:
+        count = await self._rescue.once()
+        if count:
+            self._observer.fact("taken_back", deliveries=count)
+        return count >= LOST_STEP
+
+    async def _unfold(self) -> bool:
+        due_s, more = await self._store.unfold()
+        self._wake.notify(due_s)
+        return more
+
+    async def _close_deleted(self) -> bool:
+        closed = await self._store.close_deleted()
+        if closed:
+            self._observer.closed("discarded", closed)
+        return closed > 0
+
+    async def _fold(self) -> bool:
+        await self._store.fold()
+        return False
+
+    async def _sweep_lanes(self) -> bool:
+        promoted = await self._store.sweep_lanes()
+        if promoted:
+            self._observer.warn("lanes_without_head", lanes=promoted)
+            self._wake.notify(await self._store.due())
+        return False
+
+    async def _purge_dedupe(self) -> bool:
+        return await self._store.purge_dedupe() > 0
+
+    async def _overflow(self) -> bool:
+        more = False
+        for endpoint_id, count in (await self._store.open_by_endpoint(self._open_max)).items():
+            refs = await self._store.oldest(endpoint_id, min(OVERFLOW_STEP, count - self._open_max))
+            if not refs:
+                continue
+            await self._rescue.overflow(endpoint_id, refs)
+            self._observer.warn("overflow", endpoint=endpoint_id.hex(), failed=len(refs))
+            await self._say_overflow(endpoint_id)
+            more = True
+        return more
+
+    async def _say_overflow(self, endpoint_id: bytes) -> None:
+        now_s = self._clock.monotonic_s()
+        endpoint = self._registry.endpoint(endpoint_id)
+        if endpoint is None or now_s - self._said.get(endpoint_id, -OVERFLOW_SAID_S) < OVERFLOW_SAID_S:
+            return
+        self._said[endpoint_id] = now_s
+        if await self._report.announce(
+            endpoint.tenant, lambda: self._report.endpoint(report.ENDPOINT_OVERFLOW, endpoint, open_max=self._open_max)
+        ):
+            self._wake.notify(await self._store.due())
