@@ -21,6 +21,7 @@ from hookline.core import ids
 from hookline.core.address import parse_url
 from hookline.core.endpoint import AuthSpec, Endpoint, EndpointSpec, EndpointState, Secrets
 from hookline.core.errors import Refusal
+from hookline.core.event import JSON_DEPTH_MAX
 from hookline.core.event_type import check_pattern
 from hookline.core.filter import compile_filter
 from hookline.core.request_headers import check_credential_header, check_headers, is_text
@@ -80,7 +81,17 @@ def _parse_object(body: bytes) -> dict[str, Any]:
         raise Refusal("malformed_json", f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise Refusal("invalid_endpoint", "The body must be a JSON object.", pointer="")
+    _check_depth(document, JSON_DEPTH_MAX)
     return document
+
+
+def _check_depth(value: object, left: int) -> None:
+    if not isinstance(value, (dict, list)):
+        return
+    if left == 0:
+        raise Refusal("too_deep", f"The JSON is nested more than {JSON_DEPTH_MAX} deep.")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_depth(inner, left - 1)
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
@@ -202,8 +213,8 @@ def _check_auth(auth: AuthSpec) -> None:
     for name in _AUTH_ALL:
         value = getattr(auth, name)
         if (value is not None) != (name in needed):
-            wrong = "is missing" if name in needed else f"does not belong to the kind {auth.kind}"
-            raise _refused(f"{name} {wrong}: it has {' and '.join(needed)}.", f"/auth/{name}")
+            wrong = "is missing" if name in needed else "does not belong here"
+            raise _refused(f"{name} {wrong}: {auth.kind} has {' and '.join(needed)}.", f"/auth/{name}")
     if auth.kind == "basic":
         if ":" in (auth.username or ""):
             raise _refused("A username for basic authentication has no colon.", "/auth/username")
