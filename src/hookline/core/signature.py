@@ -10,10 +10,10 @@ The algorithm belongs to the key, never to the message: `v1` is only tried with 
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import hmac
 import re
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -53,7 +53,7 @@ class Signer:
 
     def header(self, webhook_id: str, timestamp_s: int, body: bytes, now_ms: int) -> str:
         """The header's value: an item for each key that has not expired at `now_ms`."""
-        head = b"%b.%d." % (webhook_id.encode("ascii"), timestamp_s)
+        head = f"{webhook_id}.{timestamp_s}.".encode()
         if self._only is not None:
             return self._only(head, body)
         return " ".join(
@@ -69,7 +69,7 @@ def _v1a_part(secret: str) -> _Part:
     private = signing_key(secret)
 
     def part(head: bytes, body: bytes) -> str:
-        return "v1a," + binascii.b2a_base64(private.sign(head + body), newline=False).decode("ascii")
+        return (b"v1a," + b2a_base64(private.sign(head + body), newline=False)).decode()
 
     return part
 
@@ -87,7 +87,7 @@ def _v1_part(key: bytes) -> _Part:
         message.update(body)
         keyed = outer.copy()
         keyed.update(message.digest())
-        return "v1," + binascii.b2a_base64(keyed.digest(), newline=False).decode("ascii")
+        return (b"v1," + b2a_base64(keyed.digest(), newline=False)).decode()
 
     return part
 
@@ -162,9 +162,9 @@ def _signatures(header: str) -> tuple[list[bytes], list[bytes]]:
     for item in items:
         version, _, text = item.partition(",")
         if version == "v1" and _V1.fullmatch(text):
-            v1.append(binascii.a2b_base64(text))
+            v1.append(a2b_base64(text))
         elif version == "v1a" and _V1A.fullmatch(text):
-            v1a.append(binascii.a2b_base64(text))
+            v1a.append(a2b_base64(text))
     return v1, v1a
 
 
