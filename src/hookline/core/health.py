@@ -15,6 +15,7 @@ import msgspec
 FAILING_AFTER: Final = 10
 COUNTED_EVERY_MS: Final = 1000
 PROBE_S_MAX: Final = 60.0
+CONCURRENCY_MAX: Final = 1024
 DISABLED_AFTER_MS: Final = 5 * 86_400 * 1000
 _CLOCK_SLACK_MS: Final = 500
 
@@ -62,7 +63,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     changed: bool = False
     """False: `health` is the one before, nothing is to be stored or done."""
     probe_s: float | None = None
-    """Failing: nothing is sent before so long, and then a probe. None: not failing."""
+    """Changed, and failing: nothing is sent before so long, and then a probe. None: what was said before holds."""
     became_failing: bool = False
     recovered: bool = False
     """It was failing and works again: start slowly."""
@@ -79,7 +80,7 @@ def after_failure(health: Health, now_ms: int) -> Step:
         probe_s = health.probe_s
         assert probe_s is not None
         if 0 <= since_ms < probe_s * 1000 - _CLOCK_SLACK_MS:
-            return Step(health, probe_s=probe_s)
+            return Step(health)
         disable = now_ms - health.first_at_ms >= DISABLED_AFTER_MS
         later = Health(health.failures + 1, health.first_at_ms, now_ms, failing=True, probes=health.probes + 1)
         return Step(later, changed=True, probe_s=later.probe_s, disable=disable)
@@ -99,25 +100,24 @@ def after_success(health: Health, now_ms: int) -> Step:  # noqa: ARG001 - both s
 
 
 class SlowStart:
-    """How much may be sent at once to an endpoint that has just come back: 1, then 1 more per success, half after
-    each failure, up to its own `concurrency_max`."""
+    """How much may be sent at once to an endpoint that has just come back: `cap` is 1, then 1 more per success, half
+    after each failure, never above `concurrency_max` (the endpoint's, so that a failure halves what was in use)."""
 
-    __slots__ = ("_concurrency_max", "cap")
+    __slots__ = ("cap", "concurrency_max")
 
-    def __init__(self, concurrency_max: int) -> None:
+    def __init__(self, concurrency_max: int = CONCURRENCY_MAX) -> None:
         assert concurrency_max >= 1
-        self._concurrency_max = concurrency_max
+        self.concurrency_max = concurrency_max
         self.cap = 1
 
-    def succeeded(self) -> None:
+    def success(self) -> None:
         """An attempt succeeded."""
-        self.cap = min(self._concurrency_max, self.cap + 1)
+        self.cap = min(self.concurrency_max, self.cap + 1)
 
-    def failed(self) -> None:
+    def failure(self) -> None:
         """An attempt failed."""
         self.cap = max(1, self.cap // 2)
 
-    @property
-    def over(self) -> bool:
-        """Whether the endpoint has its full concurrency again."""
-        return self.cap >= self._concurrency_max
+    def restart(self) -> None:
+        """The endpoint has recovered or was resumed: from 1 again."""
+        self.cap = 1
