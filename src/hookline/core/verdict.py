@@ -215,6 +215,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """For the endpoint's health. True: it works. False: it fails. None: this says nothing about it."""
 
 
+_DELIVERED: Final = Verdict(State.DELIVERED, tries=1, success=True)
+_DELIVERED_EARLY: Final = Verdict(State.DELIVERED, success=True)
 _ALIVE: Final = frozenset({"client_error", "answer_rejected", "rejected", "gone"})
 _NATURAL_ACTION: Final[Mapping[Kind, Action]] = {
     Kind.RETRY: Action.RETRY,
@@ -238,7 +240,7 @@ def judge(outcome: Outcome, endpoint: Endpoint, *, tries: int, dice: float, earl
         return Verdict(State.PENDING, keep_due=True, reason=outcome.reason)
     used = 0 if early else 1
     if outcome.kind is Kind.DELIVERED:
-        return Verdict(State.DELIVERED, tries=used, success=True)
+        return _DELIVERED_EARLY if early else _DELIVERED
     if outcome.kind is Kind.UNCONFIRMED:
         return Verdict(State.UNCONFIRMED, tries=used, success=True)
     rule = endpoint.retry.rule(outcome.status, outcome.reason)
