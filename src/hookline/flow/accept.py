@@ -106,6 +106,11 @@ class Accept:
         """What waits for commit."""
         return self._commits.waiting_bytes
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits for its commit or is in one."""
+        return self._commits.busy
+
     def refuse_new(self) -> None:
         """Draining is over: whatever comes now is answered 503."""
         self._draining = True

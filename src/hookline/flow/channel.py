@@ -36,10 +36,12 @@ class Job(msgspec.Struct, gc=False):
 class Destination:
     """The resource behind endpoints (`host:port`): its attempts in flight, and who waits for one to end."""
 
-    __slots__ = ("in_flight", "waiting")
+    __slots__ = ("in_flight", "queued", "waiting")
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.queued = 0
+        """Leased here for it and not started."""
         self.waiting: deque[Channel] = deque()
 
 
@@ -88,7 +90,7 @@ class Channel:
         self.health_dirty = False
         self.wait_until_s = 0.0
         self.probe_at_s: float | None = None
-        self.slow = SlowStart()
+        self.slow = SlowStart(endpoint.concurrency_max)
         self.finished_last_s = 0
         self._this_second = 0
         self._second = 0
@@ -144,6 +146,13 @@ class Channel:
         jobs = [*self.handed, *self.claimed]
         self.handed.clear()
         self.claimed.clear()
+        return jobs
+
+    def take_ordinary(self) -> list[Job]:
+        """Everything that has not started and is no probe, removed."""
+        jobs = [job for job in (*self.handed, *self.claimed) if not job.probe]
+        self.handed = deque(job for job in self.handed if job.probe)
+        self.claimed = deque(job for job in self.claimed if job.probe)
         return jobs
 
     def take_older(self, since_s: float) -> list[Job]:

@@ -61,6 +61,11 @@ class SharedCommits(Generic[T]):
         oldest = min(queue[0][3] for queue in self._tenants.values())
         return self._clock.monotonic_s() - oldest
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or is in flight."""
+        return not self._quiet.is_set()
+
     async def drained(self) -> None:
         """Return when nothing waits and nothing is in flight."""
         await self._quiet.wait()

@@ -87,9 +87,17 @@ class Deliver(HandOff):
             channel = self._channels[endpoint_id] = Channel(endpoint, self._destination(endpoint))
         return channel
 
-    def room(self, channel: Channel) -> int:
-        """How much more of it the process and its destination could take on now."""
-        host = self._host_concurrency_max - channel.destination.in_flight
+    def room(self, channel: Channel, asked: int) -> int:
+        """How much more of it its destination (of which `asked` is promised already) and the process can take on.
+        Where there is none, the channel waits in line and its endpoint is ready again when its turn comes."""
+        destination = channel.destination
+        host = self._host_concurrency_max - destination.in_flight - destination.queued - asked
+        if host <= 0:
+            self._block(channel, destination.waiting)
+            return 0
+        if self._recorder.behind or self.in_flight >= self._concurrency_max:
+            self._block(channel, self._waiting)
+            return 0
         process = share(channel.cap(), self._concurrency_max, self.in_flight) - channel.in_flight - channel.queued
         return min(host, process)
 
@@ -106,8 +114,12 @@ class Deliver(HandOff):
         if channel is None:
             return
         channel.endpoint = after
+        channel.slow.concurrency_max = after.concurrency_max
         if not after.deleted:
-            channel.destination = self._destination(after)
+            destination = self._destination(after)
+            channel.destination.queued -= channel.queued
+            destination.queued += channel.queued
+            channel.destination = destination
         if before is not None and not before.state.delivers and after.state.delivers:
             self._health.forget(channel)
             channel.overflow = True
@@ -160,6 +172,7 @@ class Deliver(HandOff):
         )
         channel = self._channels[endpoint_id]
         channel.reserved -= 1
+        channel.destination.queued += 1
         channel.handed.append(job)
         if not self.stopping and channel.open(now_s):
             self._pump(channel)
@@ -197,6 +210,7 @@ class Deliver(HandOff):
                 unwanted.append((row.delivery_id, row.fence))
                 continue
             channel.leased_by_claim += 1
+            channel.destination.queued += 1
             channel.claimed.append(
                 Job(
                     delivery_id=row.delivery_id,
@@ -260,6 +274,7 @@ class Deliver(HandOff):
 
     def _begin(self, channel: Channel, job: Job) -> None:
         channel.in_flight += 1
+        channel.destination.queued -= 1
         channel.destination.in_flight += 1
         self.in_flight += 1
         if job.handed_off:
@@ -283,8 +298,8 @@ class Deliver(HandOff):
                 outcome.timing = Timing(total_us=int((now_s - started_s) * 1e6))
             self._recorder.outcome(channel, endpoint, current, outcome, started_ms)
             current = self._next(channel, destination)
-        if channel.overflow:
-            self._wake.ready(channel.endpoint.id)
+            if channel.overflow:
+                self._wake.ready(channel.endpoint.id)
 
     def _next(self, channel: Channel, destination: Destination) -> Job | None:
         others = self._unblock(destination)
@@ -344,10 +359,11 @@ class Deliver(HandOff):
         for channel in list(self._channels.values()):
             if channel.queued:
                 jobs = channel.take_older(now_s - UNSTARTED_S_MAX)
-                if not channel.open(now_s):
-                    jobs += [job for job in channel.take_all() if not job.probe]
-                if jobs:
-                    self._give_up(channel, jobs)
+                if not channel.open(now_s) and not channel.health.failing:
+                    jobs += channel.take_all()
+                elif channel.health.failing:
+                    jobs += channel.take_ordinary()
+                self._give_up(channel, jobs)
             elif channel.endpoint.deleted and channel.idle:
                 del self._channels[channel.endpoint.id]
 
@@ -372,6 +388,7 @@ class Deliver(HandOff):
         if not jobs:
             return
         channel.overflow = True
+        channel.destination.queued -= len(jobs)
         for job in jobs:
             if job.handed_off:
                 self._unhanded(job.event)

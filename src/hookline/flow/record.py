@@ -102,6 +102,11 @@ class Recorder:
         """Outcomes that wait for their commit."""
         return self._commits.waiting
 
+    @property
+    def busy(self) -> bool:
+        """Whether an outcome or a release is not committed yet."""
+        return self._commits.busy or bool(self._releasing and not self._releasing.done())
+
     # ------------------------------------------------------------------------------------------------- outcomes
 
     def outcome(self, channel: Channel, endpoint: Endpoint, job: Job, outcome: Outcome, started_ms: int) -> None:
@@ -257,6 +262,9 @@ class Recorder:
             missed, disabled = self._health.applied(healths, result.health_applied)
             if missed:
                 await self._adopt_healths()
+                if batch:
+                    # Once more on the store's version; a further miss waits for the next outcome.
+                    await self._commit_some([], self._health.changes())
             if disabled:
                 await self._refresh()
 

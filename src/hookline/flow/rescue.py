@@ -34,7 +34,7 @@ class Rescue:
         await self._recorder.drained()
         return len(refs)
 
-    async def overflow(self, endpoint_id: bytes, refs: Sequence[OpenRef]) -> None:
+    async def overflow(self, refs: Sequence[OpenRef]) -> None:
         """Fail the oldest open deliveries of an endpoint that has too many."""
         for ref in refs:
             await self.close_or_wait(ref, None, "overflow")

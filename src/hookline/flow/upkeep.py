@@ -143,7 +143,7 @@ class Upkeep:
             refs = await self._store.oldest(endpoint_id, min(OVERFLOW_STEP, count - self._open_max))
             if not refs:
                 continue
-            await self._rescue.overflow(endpoint_id, refs)
+            await self._rescue.overflow(refs)
             self._observer.warn("overflow", endpoint=endpoint_id.hex(), failed=len(refs))
             await self._say_overflow(endpoint_id)
             more = True

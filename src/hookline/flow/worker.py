@@ -11,7 +11,7 @@ from typing import Final
 
 from hookline.core.delivery import LEASE_MARGIN_S
 from hookline.core.errors import HooklineError, StoreUnavailable
-from hookline.flow.channel import Channel
+from hookline.flow.channel import Channel, Destination
 from hookline.flow.deliver import Deliver
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
@@ -39,6 +39,8 @@ class Worker:
         self._clock = clock
         self._observer = observer
         self._stopping = False
+        self.busy = False
+        """A claim is in flight."""
 
     async def claims(self) -> None:
         """Claim what is due, for ever."""
@@ -49,12 +51,13 @@ class Worker:
             if not entries:
                 await self._wait()
                 continue
+            self.busy = True
             try:
-                result = await self._store.claim(entries)
+                self._take(entries, await self._store.claim(entries))
             except StoreUnavailable as error:
                 await self._failed(error, entries)
-                continue
-            self._take(entries, result)
+            finally:
+                self.busy = False
 
     async def hints(self) -> None:
         """Claim what the queue's messages name, for ever."""
@@ -62,7 +65,8 @@ class Worker:
             message = await self._queue.receive()
             try:
                 owners = await self._store.endpoints_of(message.delivery_ids)
-                entries = [e for e in (self._entry(endpoint_id) for endpoint_id in set(owners.values())) if e]
+                asked: dict[Destination, int] = {}
+                entries = [e for e in (self._entry(endpoint_id, asked) for endpoint_id in set(owners.values())) if e]
                 if entries:
                     result = await self._store.claim_ids(list(owners), entries)
                     self._deliver.claimed(result.claimed)
@@ -97,12 +101,13 @@ class Worker:
 
     def _entries(self) -> list[ClaimEntry]:
         entries: list[ClaimEntry] = []
+        asked: dict[Destination, int] = {}
         slots = SLOTS_MAX
         if self._deliver.stopping:
             return entries
         # Each ready endpoint is looked at once: one without a free slot comes back when a slot is free.
         for endpoint_id in self._wake.take(min(ENTRIES_MAX, self._wake.ready_count)):
-            entry = self._entry(endpoint_id) if slots > 0 else None
+            entry = self._entry(endpoint_id, asked) if slots > 0 else None
             if entry is not None:
                 entries.append(entry)
                 slots -= entry.slots
@@ -110,7 +115,7 @@ class Worker:
                 self._wake.ready(endpoint_id)
         return entries
 
-    def _entry(self, endpoint_id: bytes) -> ClaimEntry | None:
+    def _entry(self, endpoint_id: bytes, asked: dict[Destination, int]) -> ClaimEntry | None:
         """What may be claimed for an endpoint now; None: nothing, and it is noted when to look again."""
         channel = self._deliver.channel(endpoint_id)
         if channel is None:
@@ -127,9 +132,12 @@ class Worker:
         if probe:
             slots = self._probe_slots(channel, now_s)
         else:
-            slots = min(channel.claim_slots(), self._deliver.room(channel))
+            slots = channel.claim_slots()
+            if slots > 0:
+                slots = min(slots, self._deliver.room(channel, asked.get(channel.destination, 0)))
         if slots <= 0:
             return None
+        asked[channel.destination] = asked.get(channel.destination, 0) + slots
         return ClaimEntry(
             endpoint_id=endpoint_id,
             slots=slots,
