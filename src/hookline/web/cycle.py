@@ -1,0 +1,102 @@
+"""One request on its way through the ASGI application, with the connection's order and end kept by the front."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from uvicorn._types import ASGISendEvent, HTTPScope
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+_SILENT = logging.getLogger("hookline.web.cycle")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+class HeldFlow(FlowControl):
+    """Flow control whose reading stays paused while `held`: pipelined requests wait in the kernel, not here."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        """Read again, unless held."""
+        if not self.held:
+            super().resume_reading()
+
+    def hold(self) -> None:
+        """Read nothing until `release`."""
+        self.held = True
+        self.pause_reading()
+
+    def release(self) -> None:
+        """Read again."""
+        self.held = False
+        self.resume_reading()
+
+
+class Connection(Protocol):
+    """What a cycle needs of its connection."""
+
+    transport: asyncio.Transport
+
+    def finish(self) -> None:
+        """Close when the client can have read the answer."""
+        ...
+
+
+class Outlet(asyncio.Transport):
+    """What a cycle sees of the transport: it may write; closing is the connection's business."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write to the client."""
+        self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing."""
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection after this answer."""
+        self._connection.finish()
+
+
+class Cycle(RequestResponseCycle):
+    """uvicorn's cycle, but a response that comes before the whole body was read says that it closes."""
+
+    def __init__(
+        self,
+        scope: HTTPScope,
+        connection: Connection,
+        flow: FlowControl,
+        default_headers: list[tuple[bytes, bytes]],
+        on_response: Callable[[], None],
+        *,
+        expects: bool,
+        keep: bool,
+    ) -> None:
+        super().__init__(
+            scope=scope,
+            transport=Outlet(connection),
+            flow=flow,
+            logger=_SILENT,  # the application's outermost layer logs what it did not expect
+            access_logger=_SILENT,
+            access_log=False,
+            default_headers=default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=expects,
+            keep_alive=keep,
+            on_response=on_response,
+        )
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a part of the response."""
+        if self.more_body and not self.response_started:
+            self.keep_alive = False
+        await super().send(message)

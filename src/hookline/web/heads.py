@@ -1,0 +1,53 @@
+"""Answers of the front as bytes: the head is made once per second, status and content type, and then copied."""
+
+from __future__ import annotations
+
+import http
+from typing import Final
+
+from hookline.flow.answers import Answer
+
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+"""On every answer: nothing we say is to be sniffed, cached, framed or told on."""
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Heads:
+    """Renders answers in one piece, so that one write sends them."""
+
+    def __init__(self) -> None:
+        self._prefixes: dict[tuple[int, bytes, bool], bytes] = {}
+        self._date = b""
+
+    def set_date(self, date: bytes) -> None:
+        """The value of the Date header from now on (RFC 9110, 6.6.1); empty: none is sent."""
+        self._date = date
+        self._prefixes.clear()
+
+    def render(self, answer: Answer, keep: bool) -> bytes:
+        """The whole answer; `keep` is False when the connection closes after it."""
+        key = (answer.status, answer.content_type, keep)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            prefix = self._prefixes[key] = self._prefix(*key)
+        body = answer.body
+        if answer.headers:
+            more = b"".join([b"%b: %b\r\n" % pair for pair in answer.headers])
+            return b"%b%d\r\n%b\r\n%b" % (prefix, len(body), more, body)
+        return b"%b%d\r\n\r\n%b" % (prefix, len(body), body)
+
+    def _prefix(self, status: int, content_type: bytes, keep: bool) -> bytes:
+        lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode("ascii")]
+        if self._date:
+            lines.append(b"date: " + self._date)
+        lines.append(b"content-type: " + content_type)
+        lines.extend(b"%b: %b" % pair for pair in SECURITY_HEADERS)
+        if not keep:
+            lines.append(b"connection: close")
+        lines.append(b"content-length: ")
+        return b"\r\n".join(lines)

@@ -1,0 +1,237 @@
+"""The front: HTTP/1.1 from the socket to the flow, strict, bounded, in order.
+
+Each connection reads one request at a time and answers in the order of asking. `POST /v1/events` goes from the
+parser straight to the publisher, without a task or an ASGI cycle; everything else becomes one. What a client may
+send and how long he may take is in `limits`; whoever passes a limit or breaks RFC 9112 is answered and closed.
+The order of answers, and the end, are `web.connection`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+import httptools
+
+from hookline.core.errors import Refusal
+from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connection, Request
+from hookline.web.cycle import Cycle
+from hookline.web.errors import internal
+from hookline.web.publish import PATH, admit, too_large
+from hookline.web.strict import check_head, scope_of
+
+_UNCOUNTED_BYTES: Final = 64 * 1024
+"""Smaller bodies are not counted in `Shared.bodies_bytes`."""
+_PUBLISH_TARGET: Final = PATH.encode("ascii")
+
+
+class _Stop(Exception):
+    """Leaves the parser in the middle: what follows on this connection is not read."""
+
+
+class FrontProtocol(Connection):
+    """One connection: what comes in."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in."""
+        if self._phase == DEAF:
+            self._discard(len(data))
+        elif self._backlog or len(data) > SLICE_BYTES:
+            self._backlog = self._backlog[self._backlog_at :] + data
+            self._backlog_at = 0
+            self._advance()
+            if self._backlog:
+                self.flow.hold()
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse, then count what is still incomplete."""
+        before = self._phase
+        self._begun = 0
+        self._fed_bytes = len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Stop):
+                self._shared.observer.warn("front_failed", error=type(error.__context__).__name__)
+                self._refuse(internal())
+        except httptools.HttpParserError:
+            self._refuse(Refusal("malformed_request", "This is not HTTP/1.1 as RFC 9112 has it."))
+        phase = self._phase
+        if phase == HEAD:
+            if not self._begun:
+                self._head_bytes += len(data)
+            else:
+                self._since = self.loop.time()
+                # What came before it in the same piece belongs to another request.
+                self._head_bytes = len(data) if self._begun == 1 and before == IDLE else 0
+            if len(self.headers) > self._fields_max:
+                self._refuse(self._too_many_fields())
+            elif self._head_bytes > self._limits.header_bytes_max + self._limits.target_bytes_max:
+                self._refuse(self._too_many_bytes())
+        elif phase == BODY:
+            if self._begun or before != BODY:
+                self._since = self.loop.time()
+            elif self._chunked:
+                self._wire_bytes += len(data)
+                # Tiny chunks, endless extensions and trailers cost more than the body they carry.
+                if self._wire_bytes > _UNCOUNTED_BYTES + 2 * self._body_bytes:
+                    self._refuse(Refusal("malformed_request", "The chunked body is mostly not body."))
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # RFC 9110, 7.8: an upgrade (Java and curl offer h2c) may be ignored. The parser takes what follows
+                # for another protocol; so it gets the same request again, without the offer.
+                data = self._without_offer() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self._offered = False
+            else:
+                return
+
+    def _without_offer(self) -> bytes:
+        head = [self._offered_method + b" " + self.url + b" HTTP/1.1"]
+        head.extend(b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
+        return b"\r\n".join((*head, b"", b""))
+
+    def _too_many_bytes(self) -> Refusal:
+        return Refusal("headers_too_large", f"The headers are larger than {self._limits.header_bytes_max:,} bytes.")
+
+    def _too_many_fields(self) -> Refusal:
+        return Refusal("headers_too_large", f"There are more than {self._fields_max} header fields.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        if self._phase == DEAF:
+            raise _Stop
+        self._phase = HEAD
+        self._begun += 1
+        self.url = b""
+        self.headers = []
+        if self._current is not None:
+            self.flow.hold()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self.url += url
+        if len(self.url) > self._limits.target_bytes_max:
+            self._stop(Refusal("uri_too_long", f"The target is longer than {self._limits.target_bytes_max:,} bytes."))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or a trailer field, which is dropped (RFC 9110, 6.5.1)."""
+        # Not counted here: a slice holds at most 4,096 fields, `_feed` and `on_headers_complete` count them.
+        if self._phase == HEAD:
+            self.headers.append((name.lower(), value))
+        else:
+            self._trailers += 1
+            if self._trailers > self._fields_max:
+                self._stop(self._too_many_fields())
+
+    def on_headers_complete(self) -> None:
+        """The head is there: refuse it, or say where its body goes."""
+        headers, parser, limits = self.headers, self.parser, self._limits
+        fields = dict(headers)
+        try:
+            if len(headers) > self._fields_max:
+                raise self._too_many_fields()
+            if (
+                self._head_bytes + self._fed_bytes > limits.header_bytes_max
+                and sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes_max
+            ):
+                raise self._too_many_bytes()
+            version = parser.get_http_version()
+            method = parser.get_method()
+            check_head(version, method, headers, fields)
+            if parser.should_upgrade():
+                self._offered, self._offered_method = True, method
+                return
+            request = Request(version == "1.1" and parser.should_keep_alive())
+            self._chunked = b"transfer-encoding" in fields
+            if self.url == _PUBLISH_TARGET and method == b"POST":
+                admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max)
+                request.admission = admission
+                self._expecting = admission.expects and version == "1.1"
+            else:
+                request.cycle = self._cycle(version, method, fields, request.keep)
+        except Refusal as refusal:
+            self._stop(refusal)
+        self._phase = BODY
+        self._head_bytes = self._body_bytes = self._wire_bytes = self._trailers = 0
+        self._reading = request
+        if request.cycle is not None:
+            self._ready(request)
+        elif self._expecting and self._current is None:
+            self._continue()
+
+    def _cycle(self, version: str, method: bytes, fields: dict[bytes, bytes], keep: bool) -> Cycle:
+        scope = scope_of(self.url, method, version, self.headers)
+        scope["asgi"] = {"version": self.asgi_version, "spec_version": "2.3"}
+        scope["scheme"], scope["server"], scope["client"] = self.scheme or "http", self.server, self.client
+        return Cycle(
+            scope,
+            self,
+            self.flow,
+            self.server_state.default_headers,
+            self._cycle_done,
+            expects=version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue",
+            keep=keep and not self._shared.draining,
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        request = self._reading
+        assert request is not None
+        self._expecting = False
+        self._body_bytes += len(body)
+        cycle = request.cycle
+        if cycle is not None:
+            cycle.body += body
+            if len(cycle.body) > _UNCOUNTED_BYTES:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+            return
+        if self._body_bytes > self._limits.publish_bytes_max:
+            self._stop(too_large(self._limits.publish_bytes_max))
+        if not request.body:
+            request.body = body
+        else:
+            if request.pieces is None:
+                request.pieces = [request.body]
+            request.pieces.append(body)
+            self._count(request)
+
+    def _count(self, request: Request) -> None:
+        """Keep all growing publish bodies together within their limit."""
+        if self._body_bytes > _UNCOUNTED_BYTES:
+            self._shared.bodies_bytes += self._body_bytes - request.counted
+            request.counted = self._body_bytes
+            if self._shared.bodies_bytes > self._limits.bodies_bytes_max:
+                self._stop(Refusal("overloaded", "Too many large bodies at once; try again.", retry_after_s=1))
+
+    def on_message_complete(self) -> None:
+        """The request is there, whole."""
+        if self._offered:
+            return
+        request = self._reading
+        assert request is not None
+        self._reading = None
+        self._expecting = False
+        self._phase = IDLE if request.keep else DEAF
+        if request.cycle is not None:
+            request.cycle.more_body = False
+            request.cycle.message_event.set()
+            return
+        if request.pieces is not None:
+            request.body = b"".join(request.pieces)
+            request.pieces = None
+        if self._current is None and not self._queue:
+            self._begin(request)
+        else:
+            self._queue.append(request)
+
+    def _stop(self, refusal: Refusal) -> NoReturn:
+        """Refuse from within the parser, and leave it."""
+        self._refuse(refusal)
+        raise _Stop

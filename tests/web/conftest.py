@@ -1,0 +1,169 @@
+"""A front on a real port, with a publisher and an application that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvloop
+
+from hookline.flow.answers import Answer, Done
+from hookline.web.auth import Authority, operator_keys
+from hookline.web.limits import Limits
+from hookline.web.server import Front
+
+KEY = "correct-horse-battery"
+HEAD = f"POST /v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n".encode()
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """The front's own behaviour holds on both event loops; the rest runs on the one that we ship."""
+    loops: dict[str, Callable[[], Any]] = {"uvloop": uvloop.new_event_loop}
+    if item.path.name.startswith("test_front"):
+        loops["asyncio"] = asyncio.new_event_loop
+    return loops
+
+
+@dataclass
+class ToldPublisher:
+    """Answers at once with what it got, or when it is told to."""
+
+    at_once: bool = True
+    got: list[tuple[str, dict[str, str], str, bytes]] = field(default_factory=list)
+    waiting: list[Done] = field(default_factory=list)
+
+    def publish(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> None:
+        self.got.append((tenant, dict(headers), content_type, body))
+        if self.at_once:
+            done(Answer(202, b'{"n":%d,"bytes":%d}' % (len(self.got), len(body))))
+        else:
+            self.waiting.append(done)
+
+
+@dataclass
+class NotedObserver:
+    """Keeps what it is told."""
+
+    refusals: list[str] = field(default_factory=list)
+    warnings: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def refused(self, code: str) -> None:
+        self.refusals.append(code)
+
+    def warn(self, name: str, **fields: object) -> None:
+        self.warnings.append((name, fields))
+
+
+@dataclass
+class Reply:
+    """One answer as read from the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wire:
+    """A client that sends exactly the bytes it is given."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def reply(self, *, head: bool = False) -> Reply:
+        async with asyncio.timeout(10):
+            raw = await self.reader.readuntil(b"\r\n\r\n")
+            lines = raw.decode("latin-1").split("\r\n")
+            headers = dict(re.split(r":\s*", line, maxsplit=1) for line in lines[1:] if line)
+            length = 0 if head else int(headers.get("content-length", "0"))
+            return Reply(int(lines[0].split()[1]), headers, await self.reader.readexactly(length))
+
+    async def ended(self) -> bytes:
+        """What still comes before the other side closes."""
+        async with asyncio.timeout(10):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def close(self) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except OSError:
+            pass
+
+
+@dataclass
+class Rig:
+    """A running front and the ways into it."""
+
+    front: Front
+    publisher: ToldPublisher
+    observer: NotedObserver
+    port: int
+    wires: list[Wire] = field(default_factory=list)
+
+    async def wire(self) -> Wire:
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.wires.append(wire)
+        return wire
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; fails when it does not within 5 s."""
+        async with asyncio.timeout(5):
+            while not holds():
+                await asyncio.sleep(0.005)
+
+    async def ask(self, data: bytes) -> Reply:
+        wire = await self.wire()
+        wire.send(data)
+        return await wire.reply()
+
+
+async def echo_app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with method, path and the body's length; `/early` answers before reading, `/slow` waits first."""
+    body = b""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.05)
+    if scope["path"] != "/early":
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            body += message["body"]
+            if not message["more_body"]:
+                break
+    text = f"{scope['method']} {scope['path']} {len(body)}".encode()
+    headers = [(b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+RigMaker = Callable[..., Awaitable[Rig]]
+
+
+@pytest.fixture
+async def make_rig() -> AsyncIterator[RigMaker]:
+    """Starts fronts with the limits given; all are stopped at the end."""
+    rigs: list[Rig] = []
+
+    async def make(app: Any = echo_app, tls: Any = None, **limits: Any) -> Rig:
+        publisher, observer = ToldPublisher(), NotedObserver()
+        front = Front(app, Authority(operator_keys(KEY)), publisher, observer, limits=Limits(**limits), tls=tls)  # type: ignore[arg-type]
+        addresses = await front.start("127.0.0.1", 0)
+        rig = Rig(front, publisher, observer, addresses[0][1])
+        rigs.append(rig)
+        return rig
+
+    yield make
+    for rig in rigs:
+        for wire in rig.wires:
+            await wire.close()
+        await rig.front.stop(1.0)
