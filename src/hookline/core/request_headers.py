@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hookline.core.errors import Refusal
+from hookline.core.json_text import pointer as step
 
 HEADERS_MAX: Final = 50
 HEADERS_BYTES_MAX: Final = 8 * 1024
@@ -56,7 +57,7 @@ def check_headers(headers: Mapping[str, str], *, body_format: str, pointer: str 
         )
     seen: set[str] = set()
     for name, value in headers.items():
-        at = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+        at = pointer + step(name)
         lower = _check_name(name, at)
         if lower in _CREDENTIALS:
             detail = 'Credentials belong in auth, as {"kind": "api_key", "header": …, "value": …}.'

@@ -27,6 +27,7 @@ import msgspec
 
 from hookline.core.attempt import REASONS
 from hookline.core.errors import Refusal
+from hookline.core.json_text import pointer as step
 
 WAIT_S_MAX: Final = 604_800.0
 WAITS_MAX: Final = 100
@@ -168,11 +169,7 @@ def _refused(detail: str, pointer: str) -> Refusal:
 def _only_known(spec: Mapping[str, object], known: frozenset[str], pointer: str) -> None:
     for name in spec:
         if name not in known:
-            raise _refused(f"There is no such member; known are {', '.join(sorted(known))}.", _at(pointer, name))
-
-
-def _at(pointer: str, name: str) -> str:
-    return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+            raise _refused(f"There is no such member; known are {', '.join(sorted(known))}.", pointer + step(name))
 
 
 def _number(value: object, low: float, high: float, pointer: str) -> float:
@@ -223,7 +220,7 @@ def _exponential_waits(spec: Mapping[str, object], pointer: str) -> tuple[float,
 def _rules(value: object, pointer: str) -> tuple[Rule, ...]:
     if not isinstance(value, Mapping) or len(value) > RULES_MAX:
         raise _refused(f"This must be an object with at most {RULES_MAX} rules.", pointer)
-    rules = [_rule(key, does, _at(pointer, str(key))) for key, does in value.items()]
+    rules = [_rule(key, does, pointer + step(str(key))) for key, does in value.items()]
     return tuple(sorted(rules, key=lambda rule: rule.breadth))
 
 

@@ -21,9 +21,9 @@ from hookline.core import ids
 from hookline.core.address import parse_url
 from hookline.core.endpoint import AuthSpec, Endpoint, EndpointSpec, EndpointState, Secrets
 from hookline.core.errors import Refusal
-from hookline.core.event import JSON_DEPTH_MAX
 from hookline.core.event_type import check_pattern
 from hookline.core.filter import compile_filter
+from hookline.core.json_text import check_depth, check_syntax, check_utf8, cut, decoded, pointer
 from hookline.core.request_headers import check_credential_header, check_headers, is_text
 from hookline.core.retry import parse_retry
 from hookline.core.secret import MASK, check_signing_secret
@@ -44,13 +44,11 @@ _CODE_BY_MEMBER: Final = {
 _AUTH_MEMBERS: Final = {"bearer": ("token",), "basic": ("username", "password"), "api_key": ("header", "value")}
 _AUTH_ALL: Final = ("token", "username", "password", "header", "value")
 _AUTH_SHOWN: Final = frozenset({"header"})
-_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-_PATH_PART = re.compile(r"\.(?P<member>[^.\[]+)|\[(?P<index>[0-9]+)\]|(?P<unnamed>\[\.\.\.\])")
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(EndpointSpec)
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 # ----------------------------------------------------------------------------------------------------- reading
 
@@ -61,69 +59,39 @@ def parse_spec(body: bytes) -> EndpointSpec:
     Raises `Refusal` with a pointer: `malformed_json` (also for a repeated name), `unknown_field`, and the code of
     the member at fault. At most 256 KiB.
     """
-    spec = _convert(_parse_object(body))
+    _check_json(body)
+    spec = _decoded(body)
     keep_auth(spec, None)
     return spec
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
+def _check_json(body: bytes) -> None:
     if len(body) > SPEC_BYTES_MAX:
         raise Refusal("payload_too_large", f"An endpoint is at most {SPEC_BYTES_MAX // 1024} KiB of JSON.")
-    try:
-        document = msgspec.json.decode(body)
-        json.loads(body, object_pairs_hook=_refuse_repeated)
-    except RecursionError:
-        raise Refusal("too_deep", "The JSON is nested too deeply.") from None
-    except UnicodeDecodeError:
-        raise Refusal("malformed_json", "The body is not UTF-8.") from None
-    except (msgspec.DecodeError, ValueError) as error:
-        # The second parser knows fewer numbers (4,300 digits); both faults are the client's.
-        raise Refusal("malformed_json", f"The body is not JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise Refusal("invalid_endpoint", "The body must be a JSON object.", pointer="")
-    _check_depth(document, JSON_DEPTH_MAX)
-    return document
-
-
-def _check_depth(value: object, left: int) -> None:
-    if not isinstance(value, (dict, list)):
-        return
-    if left == 0:
-        raise Refusal("too_deep", f"The JSON is nested more than {JSON_DEPTH_MAX} deep.")
-    for inner in value.values() if isinstance(value, dict) else value:
-        _check_depth(inner, left - 1)
+    check_utf8(body)
+    check_syntax(body)
+    check_depth(body)
+    # Numbers do not matter here, and would be slow with many digits.
+    json.loads(body.decode(), object_pairs_hook=_refuse_repeated, parse_int=len, parse_float=len)
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise Refusal("malformed_json", f"The name {name[:64]!r} occurs twice in one object.")
+            raise Refusal("malformed_json", f"The name {cut(name, 64)!r} is there twice in one object.")
         seen.add(name)
 
 
-def _convert(document: Mapping[str, Any]) -> EndpointSpec:
+def _decoded(body: bytes) -> EndpointSpec:
     try:
-        return msgspec.convert(document, EndpointSpec)
-    except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
-
-
-def _explained(message: str) -> Refusal:
-    """msgspec's sentence as a refusal: its path becomes a JSON pointer."""
-    found = _MESSAGE.fullmatch(message)
-    assert found is not None
-    what, pointer = found["what"], ""
-    for part in _PATH_PART.finditer((found["path"] or "$")[1:]):
-        if part["unnamed"] is not None:  # msgspec does not say which member of a free object it was
-            break
-        pointer += "/" + (part["member"] or part["index"])
-    unknown = _UNKNOWN.fullmatch(what)
-    if unknown is not None:
-        name = unknown["name"].replace("~", "~0").replace("/", "~1")
-        return Refusal("unknown_field", "There is no such member.", pointer=f"{pointer}/{name}")
-    member = pointer.split("/", 2)[1] if pointer else ""
-    return Refusal(_CODE_BY_MEMBER.get(member, "invalid_endpoint"), what + ".", pointer=pointer)
+        return decoded(_decoder.decode, body, code="invalid_endpoint", noun="endpoint")
+    except Refusal as refusal:
+        at = refusal.pointer or ""
+        code = _CODE_BY_MEMBER.get(at.split("/")[1] if at else "", refusal.code)
+        if refusal.code != "invalid_endpoint" or code == refusal.code:
+            raise
+        raise Refusal(code, refusal.detail, pointer=at) from None
 
 
 def merge_patch(spec: EndpointSpec, body: bytes) -> EndpointSpec:
@@ -133,15 +101,16 @@ def merge_patch(spec: EndpointSpec, body: bytes) -> EndpointSpec:
     not merged. Where `auth` is not patched, or comes back masked as it was shown, the result has it masked: see
     `keep_auth`. Raises `Refusal`.
     """
-    patch = _parse_object(body)
+    _check_json(body)
+    patch = decoded(_decode_object, body, code="invalid_endpoint", noun="endpoint")
     if "secret" in patch:
         detail = "A secret is changed by POST …/secret/rotate, so that both are valid for a while."
         raise Refusal("invalid_secret", detail, pointer="/secret")
-    document: dict[str, Any] = msgspec.json.decode(encode_spec(spec))
+    document = _decode_object(encode_spec(spec))
     auth = patch.pop("auth", document["auth"])
     merged = _merged(document, patch)
     merged["auth"] = auth
-    changed = _convert(merged)
+    changed = _decoded(_encoder.encode(merged))
     check_spec(changed)
     return changed
 
@@ -238,7 +207,7 @@ def _lane(order: str | Mapping[str, Any] | None) -> Literal["wait", "skip"] | No
         return "wait"
     for name in order:
         if name not in ("by", "when_failed"):
-            raise Refusal("unknown_field", "Known are by and when_failed.", pointer=f"/order/{name}")
+            raise Refusal("unknown_field", "Known are by and when_failed.", pointer="/order" + pointer(name))
     if order.get("by") != "key":
         raise _refused('"by" must be "key": events with the same ordering_key are kept in order.', "/order/by")
     match order.get("when_failed", "wait"):
@@ -256,7 +225,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
             raise _refused(f"A name in metadata has 1 to {METADATA_KEY_CHARS_MAX} printable characters.", "/metadata")
         if len(value) > METADATA_VALUE_CHARS_MAX:
             detail = f"A value in metadata has at most {METADATA_VALUE_CHARS_MAX} characters."
-            raise _refused(detail, "/metadata/" + name.replace("~", "~0").replace("/", "~1"))
+            raise _refused(detail, "/metadata" + pointer(name))
 
 
 def _check_later(spec: EndpointSpec) -> None:

@@ -23,6 +23,8 @@ from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import Refusal
 from hookline.core.filter import Filter, compile_filter
+from hookline.core.json_text import parse
+from hookline.core.json_text import pointer as step
 from hookline.core.retry import Action, Rule, status_range
 
 STATUSES_MAX: Final = 100
@@ -128,8 +130,8 @@ def _answer_document(status: int, headers: Sequence[tuple[bytes, bytes]], body: 
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     document: dict[str, object] = {"status": status, "headers": joined}
     try:
-        document["body"] = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document["body"] = parse(body)
+    except ValueError:
         # Not JSON: the document has no body, and a condition on it is not met.
         pass
     return document
@@ -144,7 +146,7 @@ def parse_success(spec: Mapping[str, object] | None, *, pointer: str = "/success
         return None
     for name in spec:
         if name not in ("status", "filter"):
-            raise Refusal("unknown_field", "Known are status and filter.", pointer=f"{pointer}/{name}")
+            raise Refusal("unknown_field", "Known are status and filter.", pointer=pointer + step(name))
     if not spec:
         raise Refusal("invalid_endpoint", "Give status, filter, or both.", pointer=pointer)
     statuses = _statuses(spec["status"], f"{pointer}/status") if "status" in spec else ((200, 299),)
