@@ -1,0 +1,212 @@
+"""New events, their deliveries, and what makes a repeat a duplicate: the accept transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from hookline.adapters.stores.sqlite import lanes, queries, rows
+from hookline.adapters.stores.sqlite.counters import NEW, NO_ENDPOINT
+from hookline.adapters.stores.sqlite.transaction import Transaction
+from hookline.core.delivery import State
+from hookline.ports.store import AcceptedItem, AcceptRequest, AcceptResult, IdempotencyKey, NewDelivery, NewEvent
+
+_PENDING = int(State.PENDING)
+_LEASED = int(State.LEASED)
+_HELD = int(State.HELD)
+_KIND_PUBLISHER = 0
+_KIND_IDEMPOTENCY = 1
+_EVENT_ID_BYTES = 12
+
+
+class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an Idempotency-Key remembers. New fields go to the end."""
+
+    body_hash: bytes
+    note: bytes
+    items: list[tuple[bytes, int, bool]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_answer = msgspec.msgpack.Decoder(_Answer).decode
+
+
+def weigh(requests: Sequence[AcceptRequest]) -> tuple[int, int]:
+    """How much of a commit these take: (items, bytes)."""
+    items = size_bytes = 0
+    for request in requests:
+        for item in request.items:
+            items += 1 + len(item.deliveries)
+            size_bytes += len(item.event.data) + len(item.fanout)
+    return items, size_bytes
+
+
+class _Keys:
+    """The dedupe table as this transaction sees it: looked up once, in key order, and written in key order."""
+
+    def __init__(self, transaction: Transaction, wanted: Iterable[tuple[bytes, int]]) -> None:
+        self._transaction = transaction
+        self._new: dict[tuple[bytes, int], tuple[int, bytes]] = {}
+        self._known: dict[tuple[bytes, int], bytes] = {}
+        for key, kind in sorted(set(wanted)):
+            found = transaction.execute(queries.DEDUPE_FIND, (key, kind, transaction.now_ms)).fetchone()
+            if found is not None:
+                self._known[key, kind] = found[0]
+
+    def find(self, key: bytes, kind: int) -> bytes | None:
+        return self._known.get((key, kind))
+
+    def add(self, key: bytes, kind: int, keep_s: float, value: bytes) -> None:
+        self._known[key, kind] = value
+        self._new[key, kind] = (self._transaction.now_ms + int(keep_s * 1000), value)
+
+    def write(self) -> None:
+        self._transaction.execute_many(queries.DEDUPE_ADD, [(*key, *row) for key, row in sorted(self._new.items())])
+
+
+class NewRows:
+    """The rows of new events, gathered, then written in few statements by `write`."""
+
+    def __init__(self, transaction: Transaction, items: Iterable[NewEvent], *, hand_off: bool) -> None:
+        self._transaction = transaction
+        self._hand_off = hand_off
+        self._events: list[Any] = []
+        self._open: list[Any] = []
+        self._open_any: list[tuple[Any, ...]] = []
+        self._endpoints: dict[bytes, bytearray] = {}
+        self.keys = _Keys(
+            transaction, [(item.dedupe_key, _KIND_PUBLISHER) for item in items if item.dedupe_key is not None]
+        )
+        self.due_s: dict[bytes, float] = {}
+        """Endpoints with something pending among these rows."""
+
+    def add(self, item: NewEvent) -> AcceptedItem:
+        """Gather one event; a duplicate gathers nothing."""
+        event = item.event
+        if item.dedupe_key is not None:
+            first = self.keys.find(item.dedupe_key, _KIND_PUBLISHER)
+            if first is not None:
+                number = int.from_bytes(first[_EVENT_ID_BYTES:], "big")
+                return AcceptedItem(first[:_EVENT_ID_BYTES], number, duplicate=True)
+            value = event.id + item.deliveries_count.to_bytes(4, "big")
+            self.keys.add(item.dedupe_key, _KIND_PUBLISHER, item.dedupe_s, value)
+        transaction = self._transaction
+        transaction.events[event.tenant] = transaction.events.get(event.tenant, 0) + 1
+        self._events += rows.event_parameters(event)
+        states = bytearray()
+        for delivery in item.deliveries:
+            states.append(self._delivery(item, delivery))
+        if item.fanout:
+            self._fanout(item)
+        return AcceptedItem(event.id, item.deliveries_count, states=bytes(states))
+
+    def _delivery(self, item: NewEvent, delivery: NewDelivery) -> int:
+        transaction = self._transaction
+        event = item.event
+        now_ms = transaction.now_ms
+        due_ms = now_ms + int(item.wait_s * 1000)
+        identifier = bytearray(event.id + delivery.ordinal.to_bytes(4, "big"))
+        endpoint_id = delivery.endpoint_id
+        leased = self._hand_off and delivery.lease_s is not None
+        state = _LEASED if leased else _PENDING
+        seq = -1
+        if delivery.lane is not None:
+            head, seq = lanes.append(transaction, endpoint_id, delivery.lane, identifier)
+            if not head:
+                state, leased = _HELD, False
+        lease_until_ms = now_ms + int((delivery.lease_s or 0.0) * 1000) if leased else 0
+        fence = handoff = 1 if leased else 0
+        size_bytes = len(event.data)
+        if delivery.lane is None:
+            blob = self._endpoints.get(endpoint_id)
+            if blob is None:
+                blob = self._endpoints[endpoint_id] = bytearray(endpoint_id)
+            self._open += (
+                identifier,
+                blob,
+                event.tenant,
+                state,
+                due_ms,
+                fence,
+                lease_until_ms,
+                handoff,
+                size_bytes,
+            )
+        else:
+            self._open_any.append(
+                (
+                    identifier,
+                    None,
+                    endpoint_id,
+                    event.tenant,
+                    state,
+                    0,
+                    due_ms,
+                    fence,
+                    lease_until_ms,
+                    handoff,
+                    size_bytes,
+                    delivery.lane,
+                    seq,
+                )
+            )
+        transaction.moved(event.tenant, endpoint_id, NEW, state)
+        if state == _PENDING:
+            earliest_s = self.due_s.get(endpoint_id)
+            if earliest_s is None or item.wait_s < earliest_s:
+                self.due_s[endpoint_id] = item.wait_s
+        return state
+
+    def _fanout(self, item: NewEvent) -> None:
+        transaction = self._transaction
+        event = item.event
+        due_ms = transaction.now_ms + int(item.wait_s * 1000)
+        ordinal = len(item.deliveries) + 1
+        row = (event.id, event.tenant, ordinal, due_ms, len(event.data), item.fanout)
+        number = transaction.execute(queries.FANOUT_ADD, row).lastrowid
+        transaction.execute(queries.FANOUT_CURSOR_ADD, (number,))
+        transaction.moved(event.tenant, NO_ENDPOINT, NEW, _PENDING, len(item.fanout) // _EVENT_ID_BYTES)
+
+    def write(self) -> None:
+        """Write what was gathered."""
+        connection = self._transaction.connection
+        queries.EVENTS_ADD.run(connection, self._events)
+        queries.OPEN_ADD.run(connection, self._open)
+        self._transaction.execute_many(queries.OPEN_ADD_ANY, self._open_any)
+        self.keys.write()
+
+
+def accept(transaction: Transaction, requests: Sequence[AcceptRequest], registry_version: int) -> list[AcceptResult]:
+    """`Deliveries.accept`, in the writer's transaction."""
+    transaction.require_registry(registry_version)
+    new = NewRows(transaction, [item for request in requests for item in request.items], hand_off=True)
+    idempotency = _Keys(
+        transaction,
+        [(request.idempotency.key, _KIND_IDEMPOTENCY) for request in requests if request.idempotency is not None],
+    )
+    results = []
+    for request in requests:
+        key = request.idempotency
+        if key is not None:
+            known = idempotency.find(key.key, _KIND_IDEMPOTENCY)
+            if known is not None:
+                results.append(_repeated(key, known))
+                continue
+        items = [new.add(item) for item in request.items]
+        if key is not None:
+            answer = (key.body_hash, request.note, [(i.event_id, i.deliveries, i.duplicate) for i in items])
+            idempotency.add(key.key, _KIND_IDEMPOTENCY, key.keep_s, _encode(answer))
+        results.append(AcceptResult(items, note=request.note))
+    new.write()
+    idempotency.write()
+    return results
+
+
+def _repeated(key: IdempotencyKey, known: bytes) -> AcceptResult:
+    answer = _decode_answer(known)
+    if answer.body_hash != key.body_hash:
+        return AcceptResult((), reused=True)
+    items = [AcceptedItem(event_id, number, duplicate) for event_id, number, duplicate in answer.items]
+    return AcceptResult(items, repeated=True, note=answer.note)

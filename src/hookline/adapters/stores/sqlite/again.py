@@ -1,0 +1,167 @@
+"""What a person asks for: retry, discard, replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hookline.adapters.stores.sqlite import lanes, queries
+from hookline.adapters.stores.sqlite.counters import NEW
+from hookline.adapters.stores.sqlite.record import close, leave_lane
+from hookline.adapters.stores.sqlite.rows import ClosedRow, OpenRow
+from hookline.adapters.stores.sqlite.transaction import Transaction
+from hookline.core import ids
+from hookline.core.delivery import State
+from hookline.core.errors import Conflict, NotFound
+from hookline.ports.store import NewDelivery, OpenRef
+
+_PENDING = int(State.PENDING)
+_LEASED = int(State.LEASED)
+_HELD = int(State.HELD)
+_DELIVERED = int(State.DELIVERED)
+_FAILED = int(State.FAILED)
+_DISCARDED = int(State.DISCARDED)
+
+
+def _open(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> OpenRow | None:
+    found = transaction.execute(queries.OPEN_FIND, (delivery_id,)).fetchone()
+    if found is None:
+        return None
+    row = OpenRow(*found)
+    if tenant is not None and row.tenant != tenant:
+        raise NotFound("no such delivery")
+    return row
+
+
+def _closed(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> ClosedRow:
+    found = transaction.execute(queries.CLOSED_FIND, (delivery_id,)).fetchone()
+    if found is None or (tenant is not None and found[3] != tenant):
+        raise NotFound("no such delivery")
+    return ClosedRow(*found)
+
+
+def _wrong(state: int, what: str) -> Conflict:
+    return Conflict(f"a delivery that is {State(state).word} cannot be {what}", code="wrong_state")
+
+
+def reopen(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> OpenRef:
+    """`Upkeep.reopen`, in the writer's transaction."""
+    row = _open(transaction, tenant, delivery_id)
+    if row is not None:
+        if row.state != _PENDING:
+            raise _wrong(row.state, "retried")
+        _refuse_deleted(transaction, row.endpoint_id)
+        transaction.execute(queries.OPEN_DUE, (transaction.now_ms, delivery_id))
+        return _ref(row, State.PENDING)
+    closed = _closed(transaction, tenant, delivery_id)
+    if closed.state == _DELIVERED:
+        raise _wrong(closed.state, "retried")
+    _refuse_deleted(transaction, closed.endpoint_id)
+    state = _PENDING if closed.lane is None else _HELD
+    transaction.execute(queries.CLOSED_DELETE, (delivery_id,))
+    transaction.execute(
+        queries.OPEN_REOPEN,
+        (
+            closed.id,
+            closed.replay_of,
+            closed.endpoint_id,
+            closed.tenant,
+            state,
+            0 if closed.replay_of is None else 1,
+            transaction.now_ms,
+            closed.fence,
+            closed.attempts,
+            closed.size_bytes,
+            closed.lane,
+            closed.seq,
+            closed.reason,
+        ),
+    )
+    transaction.moved(closed.tenant, closed.endpoint_id, closed.state, state)
+    if closed.lane is not None:
+        lanes.unblock(transaction, closed.endpoint_id, closed.lane, closed.id)
+        lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, {})
+    row = _open(transaction, tenant, delivery_id)
+    assert row is not None
+    return _ref(row, State(row.state))
+
+
+def _refuse_deleted(transaction: Transaction, endpoint_id: bytes) -> None:
+    found = transaction.execute(queries.ENDPOINT_DELETED, (endpoint_id,)).fetchone()
+    if found is None or found[0]:
+        raise Conflict("its endpoint is deleted", code="wrong_state")
+
+
+def _ref(row: OpenRow, state: State) -> OpenRef:
+    return OpenRef(row.id, row.fence, row.endpoint_id, row.tenant, row.event_id, state, row.lost)
+
+
+def discard(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> None:
+    """`Upkeep.discard`, in the writer's transaction."""
+    row = _open(transaction, tenant, delivery_id)
+    if row is not None:
+        if row.state == _LEASED:
+            raise _wrong(row.state, "discarded")
+        close(transaction, row, _DISCARDED, row.reason)
+        leave_lane(transaction, row, {})
+        return
+    closed = _closed(transaction, tenant, delivery_id)
+    if closed.state != _FAILED:
+        raise _wrong(closed.state, "discarded")
+    transaction.execute(queries.CLOSED_DELETE, (delivery_id,))
+    transaction.execute(
+        queries.CLOSED_ADD,
+        (
+            closed.id,
+            closed.replay_of,
+            closed.endpoint_id,
+            closed.tenant,
+            _DISCARDED,
+            transaction.now_ms,
+            closed.fence,
+            closed.tries,
+            closed.attempts,
+            closed.size_bytes,
+            closed.lane,
+            closed.seq,
+            closed.reason,
+        ),
+    )
+    transaction.moved(closed.tenant, closed.endpoint_id, _FAILED, _DISCARDED)
+    if closed.lane is not None:
+        lanes.unblock(transaction, closed.endpoint_id, closed.lane, closed.id)
+        lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, {})
+
+
+def replay(
+    transaction: Transaction,
+    tenant: str | None,
+    event_id: bytes,
+    root: bytes,
+    deliveries: Sequence[NewDelivery],
+    registry_version: int,
+) -> dict[bytes, float]:
+    """`Upkeep.replay`, in the writer's transaction."""
+    found = transaction.execute(queries.EVENT_EXISTS, (event_id,)).fetchone()
+    if found is None or (tenant is not None and found[0] != tenant):
+        raise NotFound("no such event")
+    transaction.require_registry(registry_version)
+    owner, size_bytes = found
+    due_s: dict[bytes, float] = {}
+    rows: list[tuple[Any, ...]] = []
+    for delivery in deliveries:
+        delivery_id = ids.delivery_id(root, delivery.ordinal)
+        state, seq = _PENDING, None
+        if delivery.lane is not None:
+            head, seq = lanes.append(transaction, delivery.endpoint_id, delivery.lane, delivery_id)
+            if not head:
+                state = _HELD
+        place = (1, transaction.now_ms, 0, 0, 0, size_bytes, delivery.lane, seq)
+        rows.append((delivery_id, event_id, delivery.endpoint_id, owner, state, *place))
+        transaction.moved(owner, delivery.endpoint_id, NEW, state)
+        if state == _PENDING:
+            due_s[delivery.endpoint_id] = 0.0
+    transaction.execute_many(queries.OPEN_ADD_ANY, rows)
+    replays = [(event_id, row[0]) for row in rows]
+    transaction.execute_many(queries.REPLAY_ADD, replays)
+    return due_s

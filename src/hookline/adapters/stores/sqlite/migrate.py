@@ -1,0 +1,104 @@
+"""Numbered migrations: `migrations/0001_name.sql`, each applied once, in one transaction, with its checksum kept."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from hookline.core.errors import StoreUnavailable
+
+BYTES_MAX_AT_START = 1024**3
+"""A file above this is not migrated by starting (docs/reliability.md, rule 26)."""
+PAGE_BYTES = 8192
+
+_TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations (
+    number   INTEGER PRIMARY KEY,
+    name     TEXT NOT NULL,
+    checksum TEXT NOT NULL
+)"""
+_HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'"
+_APPLIED = "SELECT number, checksum FROM schema_migrations"
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One step of the schema, and whether this file has it."""
+
+    number: int
+    name: str
+    applied: bool
+
+
+class _Script(msgspec.Struct, frozen=True):
+    number: int
+    name: str
+    checksum: str
+    sql: str
+
+
+def _scripts() -> list[_Script]:
+    folder = resources.files(__package__) / "migrations"
+    found = []
+    for entry in folder.iterdir():
+        if not entry.name.endswith(".sql"):
+            continue
+        raw = entry.read_bytes()
+        number, _, name = entry.name.removesuffix(".sql").partition("_")
+        found.append(_Script(int(number), name, hashlib.sha256(raw).hexdigest(), raw.decode()))
+    return sorted(found, key=lambda script: script.number)
+
+
+def _applied(connection: sqlite3.Connection) -> dict[int, str]:
+    """number → checksum, of what the file has."""
+    if not connection.execute(_HAS_TABLE).fetchone()[0]:
+        return {}
+    return dict(connection.execute(_APPLIED).fetchall())
+
+
+def status(connection: sqlite3.Connection) -> list[Migration]:
+    """Every migration that this program knows, with whether it is applied.
+
+    Raises `StoreUnavailable` when the file has one that this program does not know, or knows differently.
+    """
+    known = _scripts()
+    have = _applied(connection)
+    for script in known:
+        if have.get(script.number, script.checksum) != script.checksum:
+            raise StoreUnavailable(f"migration {script.number} of this database is not the one this program has")
+    newest = max(have, default=0)
+    if newest > known[-1].number:
+        raise StoreUnavailable(f"this database has migration {newest}: it was written by a newer Hookline")
+    return [Migration(script.number, script.name, script.number in have) for script in known]
+
+
+def up(connection: sqlite3.Connection) -> list[Migration]:
+    """Apply what is missing, each in its own transaction; returns what was applied. The connection is in
+    autocommit mode."""
+    pending = {migration.number for migration in status(connection) if not migration.applied}
+    if not pending:
+        return []
+    connection.execute(_TABLE)
+    done = []
+    for script in _scripts():
+        if script.number not in pending:
+            continue
+        row = f"INSERT INTO schema_migrations VALUES ({script.number}, '{script.name}', '{script.checksum}');"  # noqa: S608  # our own file's name and digest
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script.sql}\n{row}\nCOMMIT;")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        done.append(Migration(script.number, script.name, applied=True))
+    return done
+
+
+def up_at_start(connection: sqlite3.Connection, path: str) -> None:
+    """Migrate a new or small file. Raises `StoreUnavailable` when migrations are missing in a file over 1 GiB."""
+    if all(migration.applied for migration in status(connection)):
+        return
+    if Path(path).stat().st_size > BYTES_MAX_AT_START:
+        raise StoreUnavailable(f"{path} needs migrations and is over 1 GiB: run `hookline migrate up` first")
+    up(connection)

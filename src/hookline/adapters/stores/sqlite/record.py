@@ -1,0 +1,212 @@
+"""Outcomes: fenced changes of open deliveries with all that hangs on them, and leases given back unstarted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hookline.adapters.stores.sqlite import lanes, queries, rows
+from hookline.adapters.stores.sqlite.accept import NewRows
+from hookline.adapters.stores.sqlite.rows import OpenRow
+from hookline.adapters.stores.sqlite.transaction import Transaction
+from hookline.core.delivery import TRANSITIONS, State
+from hookline.core.endpoint import EndpointState
+from hookline.core.errors import DataError
+from hookline.ports.store import HealthChange, NewEvent, RecordItem, RecordResult
+
+_PENDING = int(State.PENDING)
+_LEASED = int(State.LEASED)
+_DELIVERED = int(State.DELIVERED)
+_FAILED = int(State.FAILED)
+_ALLOWED = frozenset((int(before), int(after)) for before, after in TRANSITIONS if before is not None)
+_RECORDED = frozenset(map(int, (State.PENDING, State.DELIVERED, State.FAILED, State.DISCARDED)))
+
+
+def weigh(items: Sequence[RecordItem]) -> tuple[int, int]:
+    """How much of a commit these take: (items, bytes)."""
+    size_bytes = 0
+    for item in items:
+        if item.attempt is not None:
+            size_bytes += len(item.attempt)
+    return len(items), size_bytes
+
+
+class _Record:
+    """One call's work: the plain cases together, the others one by one, new events at the end."""
+
+    def __init__(self, transaction: Transaction, items: Sequence[RecordItem]) -> None:
+        self.transaction = transaction
+        self.items = items
+        self.applied = [False] * len(items)
+        self.due_s: lanes.Due = {}
+        self.events: list[NewEvent] = []
+        self._attempts: list[Any] = []
+
+    def run(self) -> None:
+        plain: dict[tuple[int, int], list[int]] = {}
+        others: list[int] = []
+        for index, item in enumerate(self.items):
+            if item.after == _DELIVERED and item.attempt is not None and not item.events and item.reason is None:
+                plain.setdefault((item.fence, item.tries), []).append(index)
+            else:
+                others.append(index)
+        for (fence, tries), indices in plain.items():
+            if not self._plain(fence, tries, indices):
+                others += indices
+        for index in others:
+            self.applied[index] = self._single(self.items[index])
+        queries.ATTEMPTS_ADD.run(self.transaction.connection, self._attempts)
+
+    def _plain(self, fence: int, tries: int, indices: Sequence[int]) -> bool:
+        """Close deliveries that are all leased under this fence and in no lane; False: they are not, do it singly."""
+        transaction = self.transaction
+        connection = transaction.connection
+        items = self.items
+        keys = [bytearray(items[index].delivery_id) for index in indices]
+        if queries.PLAIN_COUNT.count(connection, keys, fence) != len(keys):
+            return False
+        queries.PLAIN_CLOSE.run(connection, keys, transaction.now_ms, tries)
+        queries.PLAIN_DELETE.run(connection, keys)
+        moves = transaction.moves
+        attempts = self._attempts
+        applied = self.applied
+        for index, key in zip(indices, keys, strict=True):
+            item = items[index]
+            applied[index] = True
+            attempts += (key, fence, bytearray(item.attempt or b""))
+            move = (item.tenant, item.endpoint_id, _LEASED, _DELIVERED)
+            moves[move] = moves.get(move, 0) + 1
+        return True
+
+    def _single(self, item: RecordItem) -> bool:
+        transaction = self.transaction
+        found = transaction.execute(queries.OPEN_FIND, (item.delivery_id,)).fetchone()
+        if found is None:
+            return False
+        row = OpenRow(*found)
+        after = int(item.after)
+        if row.fence != item.fence or (row.state, after) not in _ALLOWED:
+            return False
+        # Taken back or reopened, it still has the fence of its last lease: an attempt of that lease comes too late.
+        if item.attempt is not None and row.state != _LEASED:
+            return False
+        row.tries += item.tries
+        if item.attempt is not None:
+            row.attempts += 1
+            row.lost = 0
+            self._attempts += (bytearray(item.delivery_id), item.fence, bytearray(item.attempt))
+        row.lost += item.lost
+        if after == _PENDING:
+            self._again(row, item)
+        else:
+            close(transaction, row, after, item.reason or (None if after == _DELIVERED else row.reason))
+            if row.lane is not None:
+                _left_lane(transaction, row, blocks=after == _FAILED and item.lane_waits, due_s=self.due_s)
+        self.events += item.events
+        return True
+
+    def _again(self, row: OpenRow, item: RecordItem) -> None:
+        transaction = self.transaction
+        due_ms = transaction.now_ms + int(item.wait_s * 1000)
+        reason = item.reason or row.reason
+        transaction.execute(queries.OPEN_RETRY, (due_ms, row.tries, row.attempts, row.lost, reason, row.id))
+        transaction.moved(row.tenant, row.endpoint_id, row.state, _PENDING)
+        _is_pending(transaction, row, due_ms, self.due_s)
+
+
+def close(transaction: Transaction, row: OpenRow, state: int, reason: str | None) -> None:
+    """Move an open delivery to the closed ones. Its lane is the caller's business."""
+    transaction.execute(queries.OPEN_DELETE, (row.id,))
+    transaction.execute(queries.CLOSED_ADD, rows.closed_parameters(row, state, transaction.now_ms, reason))
+    transaction.moved(row.tenant, row.endpoint_id, row.state, state)
+
+
+def _left_lane(transaction: Transaction, row: OpenRow, *, blocks: bool, due_s: lanes.Due) -> None:
+    assert row.lane is not None
+    assert row.seq is not None
+    if blocks:
+        lanes.block(transaction, row.endpoint_id, row.lane, row.seq, row.id)
+    lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s)
+
+
+def leave_lane(transaction: Transaction, row: OpenRow, due_s: lanes.Due) -> None:
+    """What a lane does when one of it was closed without failing."""
+    if row.lane is not None:
+        _left_lane(transaction, row, blocks=False, due_s=due_s)
+
+
+def _is_pending(transaction: Transaction, row: OpenRow, due_ms: int, due_s: lanes.Due) -> None:
+    """What follows from a delivery being pending again: its lane may have an older one now."""
+    if row.lane is None:
+        lanes.sooner(due_s, row.endpoint_id, (due_ms - transaction.now_ms) / 1000)
+        return
+    lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s)
+    state = transaction.execute(queries.LANE_STATE, (row.id,)).fetchone()[0]
+    if state == _PENDING:
+        lanes.sooner(due_s, row.endpoint_id, (due_ms - transaction.now_ms) / 1000)
+
+
+def record(
+    transaction: Transaction, items: Sequence[RecordItem], healths: Sequence[HealthChange], registry_version: int
+) -> RecordResult:
+    """`Deliveries.record`, in the writer's transaction."""
+    if any(item.events for item in items) or any(change.events for change in healths):
+        transaction.require_registry(registry_version)
+    for item in items:
+        if item.after not in _RECORDED:
+            raise DataError(f"{item.after.word} cannot be recorded")
+    work = _Record(transaction, items)
+    work.run()
+    health_applied = []
+    for change in healths:
+        applied = _health(transaction, change)
+        health_applied.append(applied)
+        if applied:
+            work.events += change.events
+    # Last: what they append to lanes must see the heads that were closed above.
+    if work.events:
+        new = NewRows(transaction, work.events, hand_off=False)
+        for event in work.events:
+            new.add(event)
+        new.write()
+        for endpoint_id, wait_s in new.due_s.items():
+            lanes.sooner(work.due_s, endpoint_id, wait_s)
+    return RecordResult(work.applied, health_applied, work.due_s)
+
+
+def _health(transaction: Transaction, change: HealthChange) -> bool:
+    row = change.row
+    found = transaction.execute(queries.HEALTH_FIND, (row.endpoint_id,)).fetchone()
+    if found is None or found[1] != row.version:
+        return False
+    now_ms = transaction.now_ms
+    wait_until_ms = None if row.wait_s is None else now_ms + int(row.wait_s * 1000)
+    probe_at_ms = None if row.probe_s is None else now_ms + int(row.probe_s * 1000)
+    parameters = (row.endpoint_id, row.version + 1, row.packed, wait_until_ms, probe_at_ms)
+    transaction.execute(queries.HEALTH_SET, parameters)
+    if change.disable and found[0] != EndpointState.DISABLED.value:
+        version = transaction.raise_registry()
+        state = (EndpointState.DISABLED.value, now_ms, version, row.endpoint_id)
+        transaction.execute(queries.ENDPOINT_STATE_SET, state)
+    return True
+
+
+def release(transaction: Transaction, leases: Sequence[tuple[bytes, int]]) -> list[bool]:
+    """`Deliveries.release`, in the writer's transaction."""
+    applied = []
+    due_s: lanes.Due = {}
+    for delivery_id, fence in leases:
+        found = transaction.execute(queries.OPEN_FIND, (delivery_id,)).fetchone()
+        if found is None:
+            applied.append(False)
+            continue
+        row = OpenRow(*found)
+        if row.fence != fence or row.state != _LEASED:
+            applied.append(False)
+            continue
+        transaction.execute(queries.OPEN_RELEASE, (delivery_id,))
+        transaction.moved(row.tenant, row.endpoint_id, _LEASED, _PENDING)
+        if row.lane is not None:
+            lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s)
+        applied.append(True)
+    return applied
