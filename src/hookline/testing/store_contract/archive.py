@@ -145,11 +145,12 @@ class TestDeliveries(StoreContract):
         """Each filter lists exactly the deliveries that have those values, open or closed."""
         first, second = await case.endpoints(2)
         theirs = await case.endpoint("other")
-        one, two = case.new(first, second), case.new(second, type="user.created")
-        other = case.new(theirs, tenant="other")
-        for new in (one, two, other):
-            await case.accept(new)
-            case.clock.advance(1)
+        one = case.new(first, second)
+        await case.accept(one)
+        case.clock.advance(1)
+        two, other = case.new(second, type="user.created"), case.new(theirs, tenant="other")
+        await case.accept(two)
+        await case.accept(other)
         claimed = await case.claim(second)
         await case.close(claimed[0], State.FAILED, reason="timeout")
         await case.close(claimed[1], State.PENDING, reason="connect")

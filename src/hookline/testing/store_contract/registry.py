@@ -7,7 +7,7 @@ import pytest
 
 from hookline.core.endpoint import EndpointState
 from hookline.core.errors import Conflict, NotFound
-from hookline.ports.store import EndpointRow, EventTypeRow
+from hookline.ports.store import EndpointRow, EventTypeRow, HealthChange, HealthRow
 from hookline.testing.samples import endpoint_row
 from hookline.testing.store_contract.case import Case, StoreContract
 
@@ -112,16 +112,31 @@ class TestEndpoints(StoreContract):
         assert [row.state for row in (await case.store.changes(0)).endpoints] == [state]
 
     async def test_resuming_forgets_health(self, case: Case) -> None:
-        """Resumed, an endpoint has no health, waits for nothing and needs no probe."""
+        """Resumed, an endpoint has no health worth the name, waits for nothing and needs no probe."""
         endpoint = await case.endpoint()
         await case.one(endpoint)
         await case.change_health(endpoint, wait_s=3600, probe_s=3600)
         await case.pause(endpoint)
         await case.resume(endpoint)
-        assert list(await case.store.healths()) == []
+        assert [(row.packed, row.wait_s, row.probe_s) for row in await case.store.healths()] in (
+            [],
+            [(b"", None, None)],
+        )
         assert len(await case.claim(endpoint)) == 1
+        await case.change_health(endpoint, packed=b"new")
+        assert [row.packed for row in await case.store.healths()] == [b"new"]
+
+    async def test_health_judged_before_a_resume_is_not_heard_after_it(self, case: Case) -> None:
+        """Forgetting does not turn the version back: who judged by the old health cannot overwrite the new one."""
+        endpoint = await case.endpoint()
         await case.change_health(endpoint)
-        assert len(await case.store.healths()) == 1
+        (old,) = await case.store.healths()
+        await case.pause(endpoint)
+        await case.resume(endpoint)
+        await case.change_health(endpoint, packed=b"new")
+        late = HealthChange(HealthRow(endpoint, old.version, b"late", probe_s=60.0))
+        assert list((await case.record(healths=[late])).health_applied) == [False]
+        assert [row.packed for row in await case.store.healths()] == [b"new"]
 
     async def test_health_of_a_deleted_endpoint_is_gone(self, case: Case) -> None:
         """A deleted endpoint's health is not read any more."""
