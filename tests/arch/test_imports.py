@@ -9,41 +9,10 @@ from tests.arch.tree import SOURCE, imports, module_name, python_files
 
 CORE_MAY = frozenset({"hookline.core", "msgspec", "cryptography", "jsonschema_rs", "idna"})
 CORE_NEVER = frozenset(
-    [
-        "asyncio",
-        "time",
-        "random",
-        "socket",
-        "os",
-        "logging",
-        "secrets",
-        "threading",
-        "multiprocessing",
-        "subprocess",
-        "sqlite3",
-        "ssl",
-        "select",
-        "pathlib",
-        "io",
-        "tempfile",
-        "shutil",
-        "signal",
-        "uuid",
-        "http",
-        "urllib",
-        "email",
-        "uvicorn",
-        "fastapi",
-        "starlette",
-        "structlog",
-        "prometheus_client",
-        "httptools",
-        "uvloop",
-        "httpx2",
-        "rich",
-        "typer",
-        "pydantic",
-    ]
+    {"asyncio", "time", "random", "socket", "os", "logging", "secrets", "threading", "multiprocessing", "subprocess"}
+    | {"sqlite3", "ssl", "select", "pathlib", "io", "tempfile", "shutil", "signal", "uuid", "http", "urllib", "email"}
+    | {"uvicorn", "fastapi", "starlette", "structlog", "prometheus_client", "httptools", "uvloop", "httpx2", "rich"}
+    | {"typer", "pydantic"}
 )
 LAYERS = ("core", "ports", "flow", "adapters|web|testing", "compose", "cli", "__main__")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}

@@ -1,0 +1,48 @@
+"""What the reference pages must say, read from the program's own tables: the rows of their tables, word for word."""
+
+from __future__ import annotations
+
+from hookline.adapters.observers.prometheus import PrometheusObserver
+from hookline.core.attempt import REASONS
+from hookline.core.errors import STATUS_BY_CODE
+from hookline.flow.report import OPERATIONAL
+from hookline.settings import KNOBS, PREFIX, Settings, default, shown
+
+
+def cell(text: str) -> str:
+    """A text as it stands in a table of Markdown."""
+    return text.replace("|", "\\|")
+
+
+def setting_rows() -> list[str]:
+    """Every setting: variable, default, unit, what is allowed, what it is for."""
+    rows = []
+    for name, knob in KNOBS.items():
+        value = "" if default(name) in (None, (), "") else f"`{shown(Settings(), name)}`"
+        form = cell(knob.form.allowed)
+        rows.append(f"| `{PREFIX}{name.upper()}` | {value} | {form} | {knob.unit} | {cell(knob.help)} |")
+    return rows
+
+
+def error_starts() -> list[str]:
+    """Every problem code with its status; what it means is written by hand behind it."""
+    return [f"| `{code}` | {status} | " for code, status in STATUS_BY_CODE.items()]
+
+
+def reason_rows() -> list[str]:
+    """Every reason: code, cause, meaning, remedy."""
+    return [f"| `{r.code}` | `{r.cause}` | {cell(r.means)} | {cell(r.remedy)} |" for r in REASONS.values()]
+
+
+def operational_rows() -> list[str]:
+    """Every operational event with its meaning."""
+    return [f"| `{name}` | {cell(means)} |" for name, means in OPERATIONAL.items()]
+
+
+def metric_rows() -> list[str]:
+    """Every metric family of ours: name as scraped, type, meaning."""
+    rows = []
+    for family in PrometheusObserver().collect():
+        name = {"counter": family.name + "_total", "info": family.name + "_info"}.get(family.type, family.name)
+        rows.append(f"| `{name}` | {family.type} | {cell(family.documentation)} |")
+    return rows
