@@ -66,11 +66,13 @@ def retry_after_s(value: str | None, now_s: float) -> float | None:
 def _instant_s(found: re.Match[str], now_s: float) -> float | None:
     year = int(found["year"])
     if len(found["year"]) == 2:
-        # A year that seems more than 50 years ahead is the last one in the past with these digits.
+        # The year with these digits that is nearest; none is more than 50 years ahead.
         now_year = datetime.fromtimestamp(now_s, UTC).year
         year += now_year - now_year % 100
         if year > now_year + 50:
             year -= 100
+        elif year <= now_year - 50:
+            year += 100
     month = _MONTHS.index(found["month"]) + 1
     second = min(int(found["second"]), 59)  # a leap second
     try:
