@@ -9,74 +9,35 @@ import pytest
 from tests.acceptance.program import Program, running
 from tests.acceptance.receiver import Receiver
 
-REFUSED_HOSTS = (
-    # loopback and this network, in every notation that some parser reads
-    "127.0.0.1 127.1 127.0.1 0 0.0.0.0 0.1.2.3 127.255.255.254 2130706433 0x7f000001 0x7f.1 017700000001 0177.0.0.1"
-    " 0x7F.0x0.0x0.0x1 127.0.0.1. 127.0.0.01 [::1] [::] [0:0:0:0:0:0:0:1] [::ffff:127.0.0.1] [::ffff:7f00:1]"
-    " [::127.0.0.1] [::ffff:0:127.0.0.1] [64:ff9b::7f00:1] [64:ff9b::169.254.169.254] [64:ff9b:1::1] [2002:7f00:1::1]"
-    " localhost LOCALHOST localhost."
-    # private, link-local, metadata, shared
-    " 10.0.0.1 10.255.255.255 172.16.0.1 172.31.255.255 192.168.0.1 169.254.169.254 169.254.0.1 100.64.0.1"
-    " 100.127.255.255 192.0.0.192 192.0.0.1 168.63.129.16 2852039166 0xa9fea9fe [fe80::1] [fec0::1] [fc00::1] [fd00::1]"
-    " [fd00:ec2::254] [::ffff:169.254.169.254] [::ffff:10.0.0.1]"
-    # documentation, benchmarks, relays, multicast, reserved
-    " 192.0.2.1 198.51.100.1 203.0.113.1 198.18.0.1 198.19.255.255 192.88.99.1 224.0.0.1 239.255.255.255 240.0.0.1"
-    " 255.255.255.255 [2001:db8::1] [2001::1] [2001:2::1] [3fff::1] [5f00::1] [100::1] [100:0:0:1::1] [ff02::1]"
-    " [2002:a00:1::1] [2002:c0a8:1::1] [1::1] [4000::1]"
-    # names for numbers in other digits
-    " \uff11\uff12\uff17.0.0.1 \u2460\u2461\u2466.0.0.1 127\u30020\u30020\u30021 \uff10x7f.1"
-).split()
-REFUSED_URLS = [
-    "ftp://example.com/",
-    "file:///etc/passwd",
-    "gopher://example.com/",
-    "javascript:alert(1)",
-    "data:text/plain,x",
-    "//example.com/",
-    "example.com",
-    "http:",
-    "http://",
-    "http:///",
-    "http:///example.com/",
-    "https://",
-    "HTTP://user@example.com/",
-    "http://user:pw@8.8.8.8/",
-    "http://8.8.8.8\\@127.0.0.1/",
-    "http://127.0.0.1\\.8.8.8.8/",
-    "http://8.8.8.8@127.0.0.1/",
-    "http://127.0.0.1#@8.8.8.8/",
-    "http://8.8.8.8:0/",
-    "http://8.8.8.8:65536/",
-    "http://8.8.8.8:-1/",
-    "http://8.8.8.8:+80/",
-    "http://8.8.8.8:80a/",
-    "http://8.8.8.8:/",
-    "http://%31%32%37.0.0.1/",
-    "http://127.0.0.1%2f.example.com/",
-    "http://[::1%25lo]/",
-    "http://[fe80::1%25eth0]/",
-    "http://[::1/",
-    "http://::1/",
-    "http://[127.0.0.1]/",
-    "http://[v1.x]/",
-    "http://.example.com/",
-    "http://example..com/",
-    "http://-a.example.com/",
-    "http://a-.example.com/",
-    "http://*.example.com/",
-    "http://exa$mple.com/",
-    "http://xn--/",
-    "http://xn--a/",
-    "http://1.2.3/",
-    "http://1.2.3.4.5/",
-    "http://256.1.1.1/",
-    "http://8.8.8.08/",
-    "http://8.8.8.8./",
-    "http://0x8.8.8.8/",
-    "http://example.com:8o/",
-    "unix:///var/run/x",
-    "http+unix://x/",
-] + [
+REFUSED_HOSTS = """
+127.0.0.1 127.1 127.0.1 0 0.0.0.0 0.1.2.3 127.255.255.254 2130706433 0x7f000001 0x7f.1 017700000001 0177.0.0.1
+0x7F.0x0.0x0.0x1 127.0.0.1. 127.0.0.01 [::1] [::] [0:0:0:0:0:0:0:1] [::ffff:127.0.0.1] [::ffff:7f00:1]
+[::127.0.0.1] [::ffff:0:127.0.0.1] [64:ff9b::7f00:1] [64:ff9b::169.254.169.254] [64:ff9b:1::1] [2002:7f00:1::1]
+localhost LOCALHOST localhost.
+10.0.0.1 10.255.255.255 172.16.0.1 172.31.255.255 192.168.0.1 169.254.169.254 169.254.0.1 100.64.0.1 100.127.255.255
+192.0.0.192 192.0.0.1 168.63.129.16 2852039166 0xa9fea9fe [fe80::1] [fec0::1] [fc00::1] [fd00::1] [fd00:ec2::254]
+[::ffff:169.254.169.254] [::ffff:10.0.0.1]
+192.0.2.1 198.51.100.1 203.0.113.1 198.18.0.1 198.19.255.255 192.88.99.1 224.0.0.1 239.255.255.255 240.0.0.1
+255.255.255.255 [2001:db8::1] [2001::1] [2001:2::1] [3fff::1] [5f00::1] [100::1] [100:0:0:1::1] [ff02::1]
+[2002:a00:1::1] [2002:c0a8:1::1] [1::1] [4000::1]
+\uff11\uff12\uff17.0.0.1 \u2460\u2461\u2466.0.0.1 127\u30020\u30020\u30021 \uff10x7f.1
+"""
+"""Loopback, private, link-local, metadata, documentation, relays, multicast: in every notation some parser reads."""
+
+REFUSED_URLS = """
+ftp://example.com/ file:///etc/passwd gopher://example.com/ javascript:alert(1) data:text/plain,x //example.com/
+example.com http: http:// http:/// http:///example.com/ https:// HTTP://user@example.com/ http://user:pw@8.8.8.8/
+http://8.8.8.8\\@127.0.0.1/ http://127.0.0.1\\.8.8.8.8/ http://8.8.8.8@127.0.0.1/ http://127.0.0.1#@8.8.8.8/
+http://8.8.8.8:0/ http://8.8.8.8:65536/ http://8.8.8.8:-1/ http://8.8.8.8:+80/ http://8.8.8.8:80a/ http://8.8.8.8:/
+http://%31%32%37.0.0.1/ http://127.0.0.1%2f.example.com/ http://[::1%25lo]/ http://[fe80::1%25eth0]/ http://[::1/
+http://::1/ http://[127.0.0.1]/ http://[v1.x]/ http://.example.com/ http://example..com/ http://-a.example.com/
+http://a-.example.com/ http://*.example.com/ http://exa$mple.com/ http://xn--/ http://xn--a/ http://1.2.3/
+http://1.2.3.4.5/ http://256.1.1.1/ http://8.8.8.08/ http://8.8.8.8./ http://0x8.8.8.8/ http://example.com:8o/
+unix:///var/run/x http+unix://x/
+"""
+"""What is no URL of http, or what two parsers could read differently."""
+
+REFUSED_URLS_WITH_SPACES = [
     "http://example.com/a b",
     "http://example.com/\r\nx: y",
     "http://exa mple.com/",
@@ -89,40 +50,14 @@ REFUSED_URLS = [
     "http://example.com/" + "a" * 4100,
     "",
 ]
-ALLOWED_HOSTS = [
-    "8.8.8.8",
-    "1.1.1.1",
-    "9.255.255.255",
-    "11.0.0.0",
-    "100.63.255.255",
-    "100.128.0.0",
-    "126.255.255.255",
-    "128.0.0.1",
-    "169.253.255.255",
-    "169.255.0.0",
-    "172.15.255.255",
-    "172.32.0.0",
-    "192.0.1.0",
-    "192.0.3.0",
-    "192.88.98.255",
-    "192.88.100.0",
-    "192.167.255.255",
-    "192.169.0.0",
-    "198.17.255.255",
-    "198.20.0.0",
-    "198.51.99.255",
-    "198.51.101.0",
-    "203.0.112.255",
-    "203.0.114.0",
-    "223.255.255.255",
-    "168.63.129.15",
-    "[2606:4700::1]",
-    "[2400:cb00::1]",
-    "[2001:4860:4860::8888]",
-    "[2a00:1450::1]",
-    "[2003::1]",
-    "[3ffe::1]",
-]
+
+ALLOWED_HOSTS = """
+8.8.8.8 1.1.1.1 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.1 169.253.255.255
+169.255.0.0 172.15.255.255 172.32.0.0 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255 192.169.0.0
+198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255 168.63.129.15
+[2606:4700::1] [2400:cb00::1] [2001:4860:4860::8888] [2a00:1450::1] [2003::1] [3ffe::1]
+"""
+"""Public addresses at the edges of the refused ranges."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +75,7 @@ def create(program: Program, url: str) -> tuple[int, dict[str, object]]:
     return answer.status_code, answer.json()
 
 
-@pytest.mark.parametrize("host", REFUSED_HOSTS, ids=ascii)
+@pytest.mark.parametrize("host", REFUSED_HOSTS.split(), ids=ascii)
 def test_refused_host(closed: Program, host: str):
     """A host that is, or stands for, an address that is not public is 422 `address_refused`."""
     for url in (f"http://{host}/", f"https://{host}:8443/x"):
@@ -148,7 +83,7 @@ def test_refused_host(closed: Program, host: str):
         assert (status, body["code"]) == (422, "address_refused"), url
 
 
-@pytest.mark.parametrize("url", REFUSED_URLS, ids=lambda url: ascii(url)[:60])
+@pytest.mark.parametrize("url", REFUSED_URLS.split() + REFUSED_URLS_WITH_SPACES, ids=lambda url: ascii(url)[:60])
 def test_refused_url(closed: Program, url: str):
     """A URL that two parsers could read differently, or that is none, is 422."""
     status, body = create(closed, url)
@@ -156,7 +91,7 @@ def test_refused_url(closed: Program, url: str):
     assert body["pointer"] == "/url"
 
 
-@pytest.mark.parametrize("host", ALLOWED_HOSTS)
+@pytest.mark.parametrize("host", ALLOWED_HOSTS.split())
 def test_allowed_host(closed: Program, host: str):
     """Public addresses beside the refused ranges are accepted."""
     status, body = create(closed, f"https://{host}/")
