@@ -12,9 +12,9 @@ from hookline.core.errors import Refusal
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 250
-KEY_BYTES_MAX: Final = 64
+KEY_BYTES_MAX: Final = 512
 _CHECK_BYTES = 4
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{6,120}")
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{6,700}")
 
 _TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,18}))?"
@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def make_cursor(key: bytes) -> str:
-    """The text that stands for a place in a list, safe in a URL. `key` is at most 64 bytes."""
+    """The text that stands for a place in a list, safe in a URL. `key` is 1 to 512 bytes."""
     assert 0 < len(key) <= KEY_BYTES_MAX
     return urlsafe_b64encode(_check(key) + key).decode("ascii").rstrip("=")
 
