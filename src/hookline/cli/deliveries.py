@@ -56,14 +56,18 @@ def attempts(delivery_id: DeliveryId) -> None:
     """List a delivery's attempts; with --json also requests and responses, headers and bodies."""
     columns = ("number", "at", "status", "reason", "cause", "duration_ms", "method", "url")
     with Client() as client:
-        client.show_list(path("deliveries", delivery_id, "attempts"), {}, 0, columns, "No attempts.")
+        answer = client.call("GET", path("deliveries", delivery_id, "attempts"))
+    if terminal.json:
+        terminal.document(answer)
+    else:
+        terminal.table(columns, answer["data"], "No attempts.")
 
 
 @app.command()
 def retry(delivery_id: DeliveryId) -> None:
     """Open a failed or discarded delivery again; a pending one is due now."""
     with Client() as client:
-        answer = client.call("POST", path("deliveries", delivery_id, "retry"), document={})
+        answer = client.call("POST", path("deliveries", delivery_id, "retry"))
     terminal.done(answer, f"{delivery_id} is due again")
 
 
@@ -71,5 +75,5 @@ def retry(delivery_id: DeliveryId) -> None:
 def discard(delivery_id: DeliveryId) -> None:
     """Decide that an open or failed delivery shall not be delivered."""
     with Client() as client:
-        answer = client.call("POST", path("deliveries", delivery_id, "discard"), document={})
+        answer = client.call("POST", path("deliveries", delivery_id, "discard"))
     terminal.done(answer, f"{delivery_id} is discarded")

@@ -56,6 +56,6 @@ def replay(
     endpoint: Annotated[str | None, typer.Option(help="Only to this endpoint (id or uid).")] = None,
 ) -> None:
     """Deliver an event again: new deliveries with the same webhook-id."""
-    document = {} if endpoint is None else {"endpoint": endpoint}
+    document = {} if endpoint is None else {"endpoint_id": endpoint}
     with Client() as client:
         terminal.record(client.call("POST", path("events", event_id, "replay"), document=document))
