@@ -6,6 +6,7 @@ import asyncio
 import json
 
 from hookline.core.attempt import Kind, Outcome
+from hookline.core.delivery import LOST_MAX
 from hookline.core.errors import DataError, StoreUnavailable
 from hookline.core.history import AttemptRecord
 from tests.flow.rig import Rig
@@ -147,9 +148,10 @@ async def test_a_poisonous_delivery_is_failed_after_twenty_losses(rig: Rig) -> N
         rows = await again.deliveries(endpoint_id=endpoint.id)
         if rows[0].state == "failed":
             break
-        clock.advance(2.0**n + 1)
+        clock.advance(2.0 ** (n + 1) + 1)
         again.engine.wake.ready(endpoint.id)
-        await again.until(lambda: again.sender.times(endpoint.url) >= 1, "sent again")
+        sender = again.sender
+        await again.until(lambda sender=sender: sender.times(endpoint.url) >= 1, "sent again")
         image = copy
         dead = path.with_name(f"dead{n}.db")
         for suffix in ("", "-wal"):
@@ -163,5 +165,5 @@ async def test_a_poisonous_delivery_is_failed_after_twenty_losses(rig: Rig) -> N
     else:
         raise AssertionError("never failed")
     assert rows[0].reason == "poison"
-    assert n == 20
+    assert n + 1 == LOST_MAX
     await again.stop()

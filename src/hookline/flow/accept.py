@@ -6,22 +6,24 @@ Concurrent publishes share commits. What can be sent at once is handed to this p
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from hookline.core.body import is_json, parse_data
 from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.event import Event
 from hookline.core.ids import IdMaker
 from hookline.core.publish import Draft, parse_publication
+from hookline.core.schema import Schema, Violation
 from hookline.core.trace import parse_traceparent
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.commits import SharedCommits
 from hookline.flow.registry import Registry
+from hookline.flow.repeats import dedupe_key, idempotency_key
 from hookline.flow.route import Lease, matches, new_event
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -29,7 +31,6 @@ from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, Idempo
 
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
-_IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
 _ROUTE_TRIES: Final = 10
 
 
@@ -145,7 +146,7 @@ class Accept:
     def _prepare(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> _Pending:
         now_ms = self._store.now_ms()
         publication = parse_publication(content_type, headers, body, now_ms)
-        idempotency = _idempotency(tenant, headers, content_type, body, self._dedupe_s) if headers else None
+        idempotency = idempotency_key(tenant, headers, content_type, body, self._dedupe_s) if headers else None
         drafts: list[tuple[Draft, bytes]] = []
         problems: list[tuple[int, bytes]] = []
         for place, draft in enumerate(publication.drafts):
@@ -175,7 +176,7 @@ class Accept:
             return
         if known.schema is None or known.mode == "off":
             return
-        violations = known.schema.violations_of(draft.data, draft.content_type)
+        violations = _violations(known.schema, draft)
         if not violations:
             return
         if known.mode == "warn":
@@ -258,7 +259,7 @@ class Accept:
         for draft, event_id in pending.drafts:
             event = _event(draft, event_id, pending.tenant)
             wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0
-            key = _dedupe_key(event) if draft.source_id is not None else None
+            key = dedupe_key(event) if draft.source_id is not None else None
             item = new_event(
                 event,
                 matches(event, self._registry),
@@ -341,6 +342,15 @@ def _traced(draft: Draft, headers: Mapping[str, str]) -> Draft:
     return msgspec.structs.replace(draft, traceparent=trace, tracestate=state[:512] if state else None)
 
 
+def _violations(schema: Schema, draft: Draft) -> Sequence[Violation]:
+    if not is_json(draft.content_type):
+        return (Violation("/data", "JSON", draft.content_type),)
+    try:
+        return schema.violations(parse_data(draft.data))
+    except ValueError:
+        return (Violation("/data", "JSON", "not JSON"),)
+
+
 def _event(draft: Draft, event_id: bytes, tenant: str) -> Event:
     return Event(
         event_id,
@@ -368,37 +378,3 @@ def _places(pending: _Pending) -> list[int]:
     """The place in the client's batch of each item that is still in."""
     out = {place for place, _ in pending.note.problems}
     return [place for place in range(len(pending.drafts) + len(out)) if place not in out]
-
-
-def _digest(*parts: str) -> bytes:
-    hashed = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        raw = part.encode()
-        hashed.update(len(raw).to_bytes(4, "big") + raw)
-    return hashed.digest()
-
-
-def _dedupe_key(event: Event) -> bytes:
-    return _digest("id", event.tenant, event.source, event.source_id or "")
-
-
-def _idempotency(
-    tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, keep_s: float
-) -> IdempotencyKey | None:
-    """The request's Idempotency-Key: a quoted string of structured fields, or bare as most clients send it."""
-    value = headers.get("idempotency-key")
-    if value is None:
-        return None
-    key = value[1:-1].replace('\\"', '"').replace("\\\\", "\\") if _quoted(value) else value
-    if not key or len(key) > _IDEMPOTENCY_KEY_BYTES_MAX or not all(" " <= c <= "~" for c in key):
-        raise Refusal("invalid_parameter", "Idempotency-Key must be 1 to 255 printable ASCII characters.")
-    hashed = hashlib.blake2b(body, digest_size=16)
-    hashed.update(b"\0" + content_type.encode())
-    for name in sorted(headers):
-        if name.startswith("ce-"):
-            hashed.update(f"\0{name}:{headers[name]}".encode())
-    return IdempotencyKey(_digest("key", tenant, key), hashed.digest(), keep_s)
-
-
-def _quoted(value: str) -> bool:
-    return len(value) > 1 and value[0] == value[-1] == '"'

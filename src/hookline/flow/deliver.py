@@ -9,19 +9,18 @@ left, and recording keeps up (docs/reliability.md, rules 11, 12, 14).
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from hookline.core.attempt import Kind, Outcome, Timing
 from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_MAX
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
-from hookline.core.quota import share
 from hookline.flow.accept import HandOff
 from hookline.flow.channel import Channel, Destination, Job
 from hookline.flow.health import HealthKeeper
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
+from hookline.flow.slots import Slots
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -60,16 +59,13 @@ class Deliver(HandOff):
         self._queue = queue
         self._clock = clock
         self._observer = observer
-        self._concurrency_max = concurrency_max
-        self._host_concurrency_max = host_concurrency_max
+        self.slots = Slots(concurrency_max, host_concurrency_max, lambda: recorder.behind)
         self._handoff_max = handoff_max
         self._channels: dict[bytes, Channel] = {}
         self._destinations: dict[str, Destination] = {}
-        self._waiting: deque[Channel] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handed = 0
         self._handed_bytes = 0
-        self.in_flight = 0
         self.stopping = False
         self.unfold_wanted: Callable[[], None] = lambda: None
         recorder.bind(self.channel, self._recorded, self.unblocked)
@@ -86,20 +82,6 @@ class Deliver(HandOff):
                 return None
             channel = self._channels[endpoint_id] = Channel(endpoint, self._destination(endpoint))
         return channel
-
-    def room(self, channel: Channel, asked: int) -> int:
-        """How much more of it its destination (of which `asked` is promised already) and the process can take on.
-        Where there is none, the channel waits in line and its endpoint is ready again when its turn comes."""
-        destination = channel.destination
-        host = self._host_concurrency_max - destination.in_flight - destination.queued - asked
-        if host <= 0:
-            self._block(channel, destination.waiting)
-            return 0
-        if self._recorder.behind or self.in_flight >= self._concurrency_max:
-            self._block(channel, self._waiting)
-            return 0
-        process = share(channel.cap(), self._concurrency_max, self.in_flight) - channel.in_flight - channel.queued
-        return min(host, process)
 
     def _destination(self, endpoint: Endpoint) -> Destination:
         sender = self._senders.get(endpoint.kind)
@@ -236,7 +218,7 @@ class Deliver(HandOff):
 
     def _pump(self, channel: Channel) -> None:
         """Start what may start."""
-        while channel.queued and self._may_start(channel):
+        while channel.queued and self.slots.free(channel):
             job = channel.next_job()
             assert job is not None
             if not self._startable(channel, job):
@@ -245,21 +227,6 @@ class Deliver(HandOff):
             task = asyncio.get_running_loop().create_task(self._slot(channel, job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-
-    def _may_start(self, channel: Channel) -> bool:
-        if self._recorder.behind or self.in_flight >= self._concurrency_max:
-            self._block(channel, self._waiting)
-            return False
-        if channel.destination.in_flight >= self._host_concurrency_max:
-            self._block(channel, channel.destination.waiting)
-            return False
-        cap = share(channel.cap(), self._concurrency_max, self.in_flight)
-        return channel.in_flight < (1 if channel.health.failing else cap)
-
-    def _block(self, channel: Channel, line: deque[Channel]) -> None:
-        if not channel.blocked:
-            channel.blocked = True
-            line.append(channel)
 
     def _startable(self, channel: Channel, job: Job) -> bool:
         """Whether this one may still be sent; otherwise it is released."""
@@ -273,10 +240,7 @@ class Deliver(HandOff):
         return False
 
     def _begin(self, channel: Channel, job: Job) -> None:
-        channel.in_flight += 1
-        channel.destination.queued -= 1
-        channel.destination.in_flight += 1
-        self.in_flight += 1
+        self.slots.take(channel)
         if job.handed_off:
             self._unhanded(job.event)
 
@@ -290,9 +254,7 @@ class Deliver(HandOff):
             started_s = self._clock.monotonic_s()
             outcome = await self._send(endpoint, current)
             now_s = self._clock.monotonic_s()
-            channel.in_flight -= 1
-            destination.in_flight -= 1
-            self.in_flight -= 1
+            self.slots.give(channel, destination)
             channel.finished(now_s)
             if not outcome.timing.total_us:
                 outcome.timing = Timing(total_us=int((now_s - started_s) * 1e6))
@@ -307,7 +269,7 @@ class Deliver(HandOff):
             if channel.queued:
                 self._pump(channel)
             return None
-        while channel.queued and self._may_start(channel):
+        while channel.queued and self.slots.free(channel):
             job = channel.next_job()
             assert job is not None
             if self._startable(channel, job):
@@ -317,7 +279,7 @@ class Deliver(HandOff):
 
     def _unblock(self, destination: Destination) -> bool:
         """A slot is free: who waited longest for one of this destination, or of the process, goes first."""
-        for line in (destination.waiting, self._waiting):
+        for line in (destination.waiting, self.slots.waiting):
             for _ in range(len(line)):
                 waiting = line.popleft()
                 waiting.blocked = False
@@ -348,10 +310,12 @@ class Deliver(HandOff):
 
     def unblocked(self) -> None:
         """Recording keeps up again."""
-        for _ in range(len(self._waiting)):
-            channel = self._waiting.popleft()
+        for _ in range(len(self.slots.waiting)):
+            channel = self.slots.waiting.popleft()
             channel.blocked = False
             self._pump(channel)
+            if channel.overflow:
+                self._wake.ready(channel.endpoint.id)
 
     def sweep(self) -> None:
         """Release what has waited too long for a slot, or waits for an endpoint that is not open any more."""
@@ -375,14 +339,18 @@ class Deliver(HandOff):
 
     async def finished(self, grace_s: float) -> bool:
         """Wait until nothing is in flight, at most `grace_s`; whether that came about."""
-        waited = 0.0
-        while self._tasks and waited < grace_s:
-            await self._clock.sleep(0.02)
-            waited += 0.02
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        if tasks:
+            grace = asyncio.ensure_future(self._clock.sleep(grace_s))
+            ended = asyncio.ensure_future(asyncio.wait(tasks))
+            await asyncio.wait([grace, ended], return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            grace.cancel()
+        left = [task for task in self._tasks if not task.done()]
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        return waited < grace_s
+        await asyncio.gather(*left, return_exceptions=True)
+        return not left
 
     def _give_up(self, channel: Channel, jobs: Sequence[Job]) -> None:
         if not jobs:

@@ -1,0 +1,68 @@
+"""Slots: how much may run at once, per endpoint, per destination and in this process, and who waits for one.
+
+The process's slots are shared by a dynamic threshold (`core.quota.share`), so that many endpoints that hang leave
+room for those that do not (docs/reliability.md, rules 9 and 14).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from hookline.core.quota import share
+from hookline.flow.channel import Channel, Destination
+
+
+class Slots:
+    """Counts what runs. `behind` says that recording does not keep up: then nothing starts."""
+
+    def __init__(self, concurrency_max: int, host_concurrency_max: int, behind: Callable[[], bool]) -> None:
+        self._concurrency_max = concurrency_max
+        self._host_concurrency_max = host_concurrency_max
+        self._behind = behind
+        self.in_flight = 0
+        self.waiting: deque[Channel] = deque()
+        """Channels that wait for a slot of the process, or for recording to keep up."""
+
+    def take(self, channel: Channel) -> None:
+        """A queued job of the channel starts."""
+        channel.in_flight += 1
+        channel.destination.queued -= 1
+        channel.destination.in_flight += 1
+        self.in_flight += 1
+
+    def give(self, channel: Channel, destination: Destination) -> None:
+        """An attempt ended; `destination` is the one it started with."""
+        channel.in_flight -= 1
+        destination.in_flight -= 1
+        self.in_flight -= 1
+
+    def free(self, channel: Channel) -> bool:
+        """Whether one more attempt of it may start now; where it is not its own cap, it waits in line."""
+        if self._behind() or self.in_flight >= self._concurrency_max:
+            self._block(channel, self.waiting)
+            return False
+        if channel.destination.in_flight >= self._host_concurrency_max:
+            self._block(channel, channel.destination.waiting)
+            return False
+        cap = share(channel.cap(), self._concurrency_max, self.in_flight)
+        return channel.in_flight < (1 if channel.health.failing else cap)
+
+    def _block(self, channel: Channel, line: deque[Channel]) -> None:
+        if not channel.blocked:
+            channel.blocked = True
+            line.append(channel)
+
+    def room(self, channel: Channel, asked: int) -> int:
+        """How much more of it its destination (of which `asked` is promised already) and the process can take on.
+        Where there is none, the channel waits in line and its endpoint is ready again when its turn comes."""
+        destination = channel.destination
+        host = self._host_concurrency_max - destination.in_flight - destination.queued - asked
+        if host <= 0:
+            self._block(channel, destination.waiting)
+            return 0
+        if self._behind() or self.in_flight >= self._concurrency_max:
+            self._block(channel, self.waiting)
+            return 0
+        process = share(channel.cap(), self._concurrency_max, self.in_flight) - channel.in_flight - channel.queued
+        return min(host, process)
