@@ -92,7 +92,7 @@ class MailboxSender:
             await asyncio.get_running_loop().create_future()
         outcome = _ANSWERS[answer]()
         if outcome.kind is Kind.DELIVERED:
-            name = f"{ids.text(ids.DELIVERY, item.delivery_id)}.{item.attempt}.json"
+            name = ids.text(ids.ATTEMPT, ids.attempt_id(item.delivery_id, item.fence)) + ".json"
             await asyncio.to_thread(_write, mailbox_folder(endpoint.url), name, document)
         return outcome
 
@@ -111,7 +111,7 @@ def mailbox_folder(url: str) -> Path:
 
 
 def read_mailbox(folder: Path) -> list[Any]:
-    """The CloudEvents in a mailbox, in the order of their deliveries' ids and attempts."""
+    """The CloudEvents in a mailbox, in the order of their deliveries' ids and fences."""
     return [json.loads(path.read_bytes()) for path in sorted((folder / "new").glob("*.json"))]
 
 

@@ -36,6 +36,9 @@ CANARY = "canary-5f1d7c"
 
 CHECK_CODES = frozenset({"address_refused", "invalid_endpoint", "invalid_header", "not_supported"})
 
+BUSY_MACHINE_S = 4.0
+"""What a busy machine may add to the time of an attempt without being the sender's fault."""
+
 FORMATS = ("standard", "raw", "cloudevents", "cloudevents-binary")
 
 EVENTS: dict[str, Event] = {
@@ -59,7 +62,7 @@ class EndpointFactory(Protocol):
 def request(endpoint: Endpoint, *events: Event, attempt: int = 1) -> SendRequest:
     """The events on their way to the endpoint; one small event when none is given."""
     items = [
-        Item(ids.delivery_id(event.id, number), 1, event, attempt)
+        Item(ids.delivery_id(event.id, number), attempt, event, attempt)
         for number, event in enumerate(events or (sample_event(),), 1)
     ]
     return SendRequest(endpoint, items, START_WALL_MS)
@@ -91,7 +94,7 @@ class TestSender:
         """Send, and check what holds for every answer: one outcome per item, in time."""
         start_s = time.monotonic()
         outcomes = await sender.send(asked)
-        assert time.monotonic() - start_s <= asked.endpoint.timeout_s + 1
+        assert time.monotonic() - start_s <= asked.endpoint.timeout_s + 1 + BUSY_MACHINE_S
         assert len(outcomes) == len(asked.items)
         for outcome in outcomes:
             check_outcome(outcome)
@@ -141,10 +144,12 @@ class TestSender:
         self, sender: Sender, accepting: EndpointFactory, hanging: EndpointFactory
     ) -> None:
         """While many requests hang, others are delivered at once."""
-        stuck = [asyncio.create_task(self.send(sender, request(hanging(timeout_s=3.0)))) for _ in range(30)]
+        stuck = [asyncio.create_task(self.send(sender, request(hanging(timeout_s=60.0)))) for _ in range(30)]
         await asyncio.sleep(0.05)
-        async with asyncio.timeout(2.0):
-            results = await asyncio.gather(*(self.send(sender, request(accepting())) for _ in range(10)))
+        async with asyncio.timeout(20.0):
+            results = await asyncio.gather(
+                *(self.send(sender, request(accepting(), sample_event(number))) for number in range(1, 11))
+            )
         assert {outcome.kind for result in results for outcome in result} == {Kind.DELIVERED}
         for task in stuck:
             task.cancel()
@@ -157,7 +162,7 @@ class TestSender:
         task = asyncio.create_task(sender.send(request(hanging(timeout_s=30.0))))
         await asyncio.sleep(0.05)
         task.cancel()
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(BUSY_MACHINE_S):
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert (await self.send(sender, request(accepting())))[0].kind is Kind.DELIVERED
