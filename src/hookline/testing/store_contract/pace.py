@@ -174,6 +174,17 @@ class TestProbe(StoreContract):
         case.clock.advance(5)
         assert (await case.claim_one(endpoint, probe=True)).early_s == 0
 
+    async def test_only_a_failing_endpoint_is_probed(self, case: Case) -> None:
+        """Of an endpoint that is not failing, or no longer, a probe takes nothing before its time."""
+        endpoint = await case.endpoint()
+        await case.one(endpoint, wait_s=100)
+        assert await case.claim(endpoint, probe=True) == []
+        await case.change_health(endpoint, probe_s=0)
+        await case.change_health(endpoint)
+        assert await case.claim(endpoint, probe=True) == []
+        case.clock.advance(100)
+        assert len(await case.claim(endpoint)) == 1
+
     async def test_only_one_probe_at_a_time(self, case: Case) -> None:
         """Whatever the slots, a probe is one delivery, and while it or any other lease runs there is no other."""
         endpoint = await case.endpoint()

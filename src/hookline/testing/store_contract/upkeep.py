@@ -206,11 +206,9 @@ class TestCleaning(StoreContract):
         case.clock.advance(59)
         assert await case.store.purge_dedupe() == 0
         case.clock.advance(2)
-        purged = 0
-        while step := await case.store.purge_dedupe(2):
-            assert step <= 2
-            purged += step
-        assert purged == 4
+        steps = [await case.store.purge_dedupe(2) for _ in range(8)]
+        assert max(steps) <= 2
+        assert sum(steps) == 4
         assert (await case.accept(case.new(dedupe_key=b"\xff" * 16)))[0].duplicate
         assert not (await case.accept(case.new(dedupe_key=bytes(16))))[0].duplicate
 
