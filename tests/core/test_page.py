@@ -30,6 +30,15 @@ def test_a_changed_cursor_is_refused(key: bytes, data: st.DataObject) -> None:
         parse_cursor(text[:position] + letter + text[position + 1 :])
 
 
+def test_a_cursor_has_one_spelling() -> None:
+    """Bits that base64 leaves unused are zero in a cursor, and in no other text for the same key."""
+    text = make_cursor(bytes(12))
+    assert text.endswith("A")
+    for letter in "BCDEFGHIJKLMNOP":
+        with pytest.raises(Refusal):
+            parse_cursor(text[:-1] + letter)
+
+
 @pytest.mark.parametrize("text", ["", "x", "evt_00", "====", "AAAAAAAA", "a" * 701, "AAAA AAA", "ééééééé", "\x00" * 8])
 def test_junk_is_no_cursor(text: str) -> None:
     """Any other text is a wrong parameter, named in the answer."""

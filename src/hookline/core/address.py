@@ -136,12 +136,9 @@ def _name_or_ipv4(original: str) -> tuple[str, IPv4Address | None]:
 
 def _ipv4(text: str) -> IPv4Address:
     try:
-        address = IPv4Address(text)
+        return IPv4Address(text)
     except AddressValueError:
-        address = None
-    if address is None or str(address) != text:
-        raise _refused("The URL's host looks like a number, but is not four decimal numbers with dots.")
-    return address
+        raise _refused("The URL's host looks like a number, but is not four decimal numbers with dots.") from None
 
 
 def _ascii_host(host: str) -> str:
@@ -161,9 +158,9 @@ def _ascii_label(label: str) -> str:
         if not label.isascii():
             return idna.alabel(label).decode("ascii")
         if label.startswith("xn--"):
-            # It must stand for a name that is not ASCII and maps to itself: else it hides another one.
+            # It must stand for a name that maps to itself: else it hides another one.
             name = label[4:].encode("ascii").decode("punycode")
-            if name.isascii() or idna.uts46_remap(name, std3_rules=False, transitional=False) != name:
+            if idna.uts46_remap(name, std3_rules=False, transitional=False) != name:
                 raise _refused("The URL's host is not a correct international name.")
     except (idna.IDNAError, UnicodeError):
         raise _refused("The URL's host is not a correct international name.") from None
