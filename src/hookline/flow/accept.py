@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
-from hookline.core.body import is_json, parse_data
 from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.event import Event
 from hookline.core.ids import IdMaker
+from hookline.core.json_text import is_json, parse
 from hookline.core.publish import Draft, parse_publication
 from hookline.core.schema import Schema, Violation
 from hookline.core.trace import parse_traceparent
@@ -346,7 +346,7 @@ def _violations(schema: Schema, draft: Draft) -> Sequence[Violation]:
     if not is_json(draft.content_type):
         return (Violation("/data", "JSON", draft.content_type),)
     try:
-        return schema.violations(parse_data(draft.data))
+        return schema.violations(parse(draft.data))
     except ValueError:
         return (Violation("/data", "JSON", "not JSON"),)
 

@@ -1,0 +1,225 @@
+"""Settings → adapters: the only place that knows them all.
+
+    serve        the whole program, until SIGTERM or SIGINT; returns the exit code
+    migrations   the schema's state, for `hookline migrate`
+
+What is chosen by a setting is imported here and only when chosen; an unknown name refuses to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import uvloop
+
+from hookline.adapters.clock import SystemClock
+from hookline.adapters.observers.logs import LogObserver
+from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
+from hookline.adapters.observers.tee import Tee
+from hookline.adapters.queues.embedded import EmbeddedQueue
+from hookline.adapters.senders.http import HttpSender
+from hookline.adapters.stores.sqlite.migrate import Migration
+from hookline.adapters.stores.sqlite.store import SqliteStore
+from hookline.core.address import Networks
+from hookline.core.errors import StoreUnavailable
+from hookline.core.secret import Keyring
+from hookline.flow.catalogue import Catalogue
+from hookline.flow.deliveries import Deliveries
+from hookline.flow.endpoints import Endpoints
+from hookline.flow.engine import Engine, Limits
+from hookline.flow.event_types import EventTypes
+from hookline.flow.route import matches
+from hookline.ports.sender import Sender
+from hookline.settings import Settings, SettingsError, operator_key, secret_keys
+from hookline.version import __version__
+from hookline.web.app import build_app
+from hookline.web.auth import Authority, operator_keys
+from hookline.web.server import Front
+
+EXIT_OK: Final = 0
+EXIT_REFUSED: Final = 1
+MIB: Final = 1024 * 1024
+
+
+class Program:
+    """One process: engine, front and observers, put together from settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.logs = LogObserver(sys.stderr, level=settings.log_level, form=settings.log_format)
+        self.metrics = PrometheusObserver(version=__version__, refresh=self._gauges)
+        self.observer = Tee(self.metrics, self.logs)
+        self._key, self.key_created = operator_key(settings)
+        existed = settings.db_path.exists()
+        if existed and settings.migrate == "manual" and not all(m.applied for m in migrations(settings)):
+            raise SettingsError("the database lacks migrations and HOOKLINE_MIGRATE is manual: `hookline migrate up`")
+        keyring = Keyring(secret_keys(settings, create=not existed))
+        self.store = SqliteStore(
+            str(settings.db_path),
+            self.clock,
+            disk_free_min_bytes=settings.disk_free_min_mib * MIB,
+        )
+        networks = Networks(settings.allow_networks)
+        http = HttpSender(
+            networks,
+            self.clock,
+            https_only=settings.https_only,
+            version=__version__,
+            ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
+        )
+        senders: Mapping[str, Sender] = {http.kind: http}
+        self.engine = Engine(
+            self.store,
+            senders,
+            EmbeddedQueue(),
+            keyring,
+            self.clock,
+            self.observer,
+            Limits(
+                strict_types=settings.event_types == "strict",
+                dedupe_s=settings.dedupe_h * 3600,
+                concurrency_max=settings.concurrency,
+                host_concurrency_max=settings.host_concurrency,
+                handoff_max=settings.handoff_max,
+                open_max=settings.open_max,
+            ),
+        )
+        self.front: Front | None = None
+        self._keyring = keyring
+        self._ended = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start, serve until a signal, drain."""
+        settings = self.settings
+        try:
+            await self.engine.start()
+        except StoreUnavailable as error:
+            print(f"hookline: {error}", file=sys.stderr)
+            return EXIT_REFUSED
+        self.front = self._front()
+        try:
+            addresses = await self.front.start(settings.host, settings.port)
+        except OSError as error:
+            print(f"hookline: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+            await self.engine.stop(0)
+            return EXIT_REFUSED
+        self._signals()
+        if self.key_created:
+            # Shown once; from now on it is read from its file.
+            print(f"hookline: new API key {self._key} (kept in {settings.key_path})", file=sys.stderr)
+        for host, port in addresses:
+            self.observer.fact("listening", url=f"http://{host}:{port}", db=settings.db, version=__version__)
+        await self._ended.wait()
+        return await self._drain()
+
+    async def _drain(self) -> int:
+        """In order: not ready; no claims; idle connections closed; attempts in flight; outcomes written."""
+        settings = self.settings
+        assert self.front is not None
+        self.observer.fact("draining", in_flight=self.engine.deliver.slots.in_flight)
+        self.engine.start_drain()
+        if settings.drain_s > 0:
+            await self.clock.sleep(settings.drain_s)
+        await self.front.stop(grace_s=min(settings.grace_s, 10.0))
+        ended = await self.engine.stop(settings.grace_s)
+        self.observer.fact("stopped", clean=ended)
+        self.logs.close()
+        return EXIT_OK
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+
+    def _front(self) -> Front:
+        engine = self.engine
+        catalogue = Catalogue(self.store)
+        authority = Authority(operator_keys(self._key))
+        notify = engine.wake.notify
+        endpoints = Endpoints(
+            self.store,
+            engine.registry,
+            catalogue,
+            self._keyring,
+            engine.senders,
+            self.clock,
+            engine.ids,
+            notify,
+        )
+        deliveries = Deliveries(
+            self.store,
+            engine.registry,
+            catalogue,
+            lambda event: matches(event, engine.registry),
+            engine.ids,
+            notify,
+        )
+        app = build_app(
+            authority=authority,
+            publisher=engine.accept,
+            endpoints=endpoints,
+            event_types=EventTypes(self.store, engine.registry, catalogue),
+            deliveries=deliveries,
+            ready=self.ready,
+            metrics=self.metrics.page,
+            observer=self.observer,
+        )
+        return Front(app, authority, engine.accept, self.observer)
+
+    async def ready(self) -> str | None:
+        """Why this process should get no traffic, or None."""
+        if self.engine.draining:
+            return "draining"
+        return await self.store.check()
+
+    async def _gauges(self) -> Gauges:
+        counts = await self.store.counts(None)
+        runnable, oldest_s = await self.store.runnable_oldest_s()
+        opened = {
+            "pending": counts.pending,
+            "leased": counts.leased,
+            "held": counts.held,
+            "unconfirmed": counts.unconfirmed,
+        }
+        return Gauges(
+            open=opened,
+            runnable=runnable,
+            runnable_oldest_s=oldest_s,
+            in_flight=self.engine.deliver.slots.in_flight,
+            wal_bytes=self.store.wal_bytes,
+            hints_dropped=self.engine.queue.dropped,
+        )
+
+
+async def _run(settings: Settings) -> int:
+    return await Program(settings).run()
+
+
+def serve(settings: Settings) -> int:
+    """Run the program until SIGTERM or SIGINT; its exit code. Raises `SettingsError` for keys that cannot be used."""
+    _raise_open_files()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings))
+
+
+def _raise_open_files() -> None:
+    """Every attempt in flight and every publisher is an open file: take all that the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def migrations(settings: Settings) -> list[Migration]:
+    """Every migration and whether the database has it. Raises `StoreUnavailable`."""
+    return SqliteStore.migrations(str(settings.db_path))
+
+
+def migrate(settings: Settings) -> list[Migration]:
+    """Bring the database up to date; what was done. Raises `StoreUnavailable`."""
+    return SqliteStore.migrate(str(settings.db_path))
