@@ -10,7 +10,9 @@ import msgspec
 from hookline.adapters.stores.sqlite import lanes, queries, rows
 from hookline.adapters.stores.sqlite.counters import NEW, NO_ENDPOINT
 from hookline.adapters.stores.sqlite.transaction import Transaction
+from hookline.core import ids
 from hookline.core.delivery import State
+from hookline.core.event import Event
 from hookline.ports.store import AcceptedItem, AcceptRequest, AcceptResult, IdempotencyKey, NewDelivery, NewEvent
 
 _PENDING = int(State.PENDING)
@@ -18,7 +20,8 @@ _LEASED = int(State.LEASED)
 _HELD = int(State.HELD)
 _KIND_PUBLISHER = 0
 _KIND_IDEMPOTENCY = 1
-_EVENT_ID_BYTES = 12
+_EVENT_ID_BYTES = ids.ROOT_BYTES
+_FIRST = (1).to_bytes(4, "big")
 
 
 class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -92,71 +95,69 @@ class NewRows:
                 return AcceptedItem(first[:_EVENT_ID_BYTES], number, duplicate=True)
             value = event.id + item.deliveries_count.to_bytes(4, "big")
             self.keys.add(item.dedupe_key, _KIND_PUBLISHER, item.dedupe_s, value)
-        transaction = self._transaction
-        transaction.events[event.tenant] = transaction.events.get(event.tenant, 0) + 1
+        events = self._transaction.events
+        events[event.tenant] = events.get(event.tenant, 0) + 1
         self._events += rows.event_parameters(event)
-        states = bytearray()
-        for delivery in item.deliveries:
-            states.append(self._delivery(item, delivery))
+        states = self._deliveries(item, event)
         if item.fanout:
             self._fanout(item)
-        return AcceptedItem(event.id, item.deliveries_count, states=bytes(states))
+        return AcceptedItem(event.id, len(states) + len(item.fanout) // _EVENT_ID_BYTES, False, states)  # noqa: FBT003
 
-    def _delivery(self, item: NewEvent, delivery: NewDelivery) -> int:
+    def _deliveries(self, item: NewEvent, event: Event) -> bytes:
+        """Gather an event's deliveries: their states. One in no lane is the common case, and nothing is called for
+        it that need not be."""
         transaction = self._transaction
-        event = item.event
+        now_ms = transaction.now_ms
+        moves = transaction.moves
+        blobs = self._endpoints
+        root = event.id
+        tenant = event.tenant
+        size_bytes = len(event.data)
+        due_ms = now_ms + int(item.wait_s * 1000)
+        states = bytearray()
+        for delivery in item.deliveries:
+            if delivery.lane is not None:
+                states.append(self._in_lane(item, event, delivery))
+                continue
+            endpoint_id = delivery.endpoint_id
+            blob = blobs.get(endpoint_id)
+            if blob is None:
+                blob = blobs[endpoint_id] = bytearray(endpoint_id)
+            key = bytearray(root)
+            key += _FIRST if delivery.ordinal == 1 else delivery.ordinal.to_bytes(4, "big")
+            lease_s = delivery.lease_s
+            if lease_s is not None and self._hand_off:
+                state = _LEASED
+                lease_until_ms = now_ms + int(lease_s * 1000)
+                self._open += (key, blob, tenant, _LEASED, due_ms, 1, lease_until_ms, 1, size_bytes)
+            else:
+                state = _PENDING
+                self._open += (key, blob, tenant, _PENDING, due_ms, 0, 0, 0, size_bytes)
+                lanes.sooner(self.due_s, endpoint_id, item.wait_s)
+            states.append(state)
+            move = (tenant, endpoint_id, NEW, state)
+            moves[move] = moves.get(move, 0) + 1
+        return bytes(states)
+
+    def _in_lane(self, item: NewEvent, event: Event, delivery: NewDelivery) -> int:
+        transaction = self._transaction
+        assert delivery.lane is not None
+        endpoint_id = delivery.endpoint_id
+        identifier = ids.delivery_id(event.id, delivery.ordinal)
         now_ms = transaction.now_ms
         due_ms = now_ms + int(item.wait_s * 1000)
-        identifier = bytearray(event.id + delivery.ordinal.to_bytes(4, "big"))
-        endpoint_id = delivery.endpoint_id
-        leased = self._hand_off and delivery.lease_s is not None
-        state = _LEASED if leased else _PENDING
-        seq = -1
-        if delivery.lane is not None:
-            head, seq = lanes.append(transaction, endpoint_id, delivery.lane, identifier)
-            if not head:
-                state, leased = _HELD, False
-        lease_until_ms = now_ms + int((delivery.lease_s or 0.0) * 1000) if leased else 0
-        fence = handoff = 1 if leased else 0
-        size_bytes = len(event.data)
-        if delivery.lane is None:
-            blob = self._endpoints.get(endpoint_id)
-            if blob is None:
-                blob = self._endpoints[endpoint_id] = bytearray(endpoint_id)
-            self._open += (
-                identifier,
-                blob,
-                event.tenant,
-                state,
-                due_ms,
-                fence,
-                lease_until_ms,
-                handoff,
-                size_bytes,
-            )
+        head, seq = lanes.append(transaction, endpoint_id, delivery.lane, identifier)
+        fence = lease_until_ms = 0
+        if not head:
+            state = _HELD
+        elif delivery.lease_s is not None and self._hand_off:
+            state, fence, lease_until_ms = _LEASED, 1, now_ms + int(delivery.lease_s * 1000)
         else:
-            self._open_any.append(
-                (
-                    identifier,
-                    None,
-                    endpoint_id,
-                    event.tenant,
-                    state,
-                    0,
-                    due_ms,
-                    fence,
-                    lease_until_ms,
-                    handoff,
-                    size_bytes,
-                    delivery.lane,
-                    seq,
-                )
-            )
+            state = _PENDING
+            lanes.sooner(self.due_s, endpoint_id, item.wait_s)
+        place = (due_ms, fence, lease_until_ms, fence, len(event.data), delivery.lane, seq)
+        self._open_any.append((identifier, None, endpoint_id, event.tenant, state, 0, *place))
         transaction.moved(event.tenant, endpoint_id, NEW, state)
-        if state == _PENDING:
-            earliest_s = self.due_s.get(endpoint_id)
-            if earliest_s is None or item.wait_s < earliest_s:
-                self.due_s[endpoint_id] = item.wait_s
         return state
 
     def _fanout(self, item: NewEvent) -> None:

@@ -59,38 +59,34 @@ class _Claim:
             return
         _, _, wait_until_ms, probe_at_ms, tat_ms = state
         # Nothing of it starts before this, whatever is due.
-        from_ms = max(now_ms, wait_until_ms or 0)
-        if probe_at_ms is not None:
-            from_ms = max(from_ms, probe_at_ms)
-            if not entry.probe:
-                self._later(endpoint_id, from_ms)
-                return
-        if from_ms > now_ms:
+        from_ms = max(now_ms, wait_until_ms or 0, probe_at_ms or 0)
+        failing = probe_at_ms is not None
+        if from_ms > now_ms or (failing and not entry.probe):
             self._later(endpoint_id, from_ms)
             return
-        if entry.probe:
+        if failing:
             lease_ends_ms = transaction.execute(queries.LEASE_ENDS, (endpoint_id,)).fetchone()[0]
             if lease_ends_ms is not None:
                 self._later(endpoint_id, lease_ends_ms)
                 return
         free = min(entry.slots, entry.concurrency_max - self._leases(endpoint_id))
-        if entry.probe:
+        if failing:
             free = min(free, 1)
         full = self._bytes_left <= 0 and self._taken
-        found = self._find(entry, free) if free > 0 and not full else []
-        from_ms = self._take(entry, found, tat_ms or 0.0)
+        found = self._find(entry, free, probe=failing) if free > 0 and not full else []
+        from_ms = self._take(entry, found, tat_ms or 0.0, probe=failing)
         self._later(endpoint_id, from_ms)
 
     def _leases(self, endpoint_id: bytes) -> int:
         count: int = self._transaction.execute(queries.LEASES_OF_CLAIMS, (endpoint_id,)).fetchone()[0]
         return count
 
-    def _find(self, entry: ClaimEntry, free: int) -> list[_Due]:
+    def _find(self, entry: ClaimEntry, free: int, *, probe: bool) -> list[_Due]:
         transaction = self._transaction
         endpoint_id = entry.endpoint_id
         if self._named is not None:
             return self._named.get(endpoint_id, [])[:free]
-        if entry.probe:
+        if probe:
             return [_Due(*row) for row in transaction.execute(queries.CLAIM_OLDEST, (endpoint_id,))]
         found: list[_Due] = []
         for rank in (0, 1):
@@ -100,7 +96,7 @@ class _Claim:
                 break
         return found
 
-    def _take(self, entry: ClaimEntry, found: list[_Due], tat_ms: float) -> int:
+    def _take(self, entry: ClaimEntry, found: list[_Due], tat_ms: float, *, probe: bool) -> int:
         """Lease of `found` what bytes and tokens allow; from when on there may be more."""
         transaction = self._transaction
         now_ms = transaction.now_ms
@@ -115,10 +111,10 @@ class _Claim:
         leased = found[:fitting]
         self._bytes_left -= sum(due.size_bytes for due in leased)
         queries.CLAIM_LEASE.run(transaction.connection, [bytearray(due.id) for due in leased], lease_until_ms)
-        if entry.probe:
+        if probe:
             transaction.execute(queries.PROBE_SET, (lease_until_ms, entry.endpoint_id))
         self._taken += [(entry, due) for due in leased]
-        if entry.probe:
+        if probe:
             return lease_until_ms
         return now_ms + math.ceil(wait_s * 1000)
 

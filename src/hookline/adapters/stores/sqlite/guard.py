@@ -68,6 +68,18 @@ def refuse_network(path: str) -> None:
         raise StoreUnavailable(f"{path} is on a network file system ({kind}): SQLite needs a local disk")
 
 
+def create_private(path: str) -> None:
+    """Create the file, if there is none, for its owner only; SQLite gives the files beside it the same mode.
+
+    Raises `StoreUnavailable`. Never called while this process has the file open: closing any descriptor of a file
+    drops all locks that the process has on it (fcntl(2)).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}") from error
+
+
 class FileLock:
     """One process writes a file: an flock on `<path>-lock`, given up by the kernel when the process ends."""
 

@@ -47,10 +47,12 @@ class ManyKeys:
     def __init__(self, sql: str) -> None:
         self._sql = tuple(sql.replace(ROWS, ", ".join("?" * size)) for size in SIZES)
 
-    def run(self, connection: sqlite3.Connection, keys: Sequence[bytes | bytearray], *own: Any) -> None:
-        """Change the rows with these keys."""
+    def run(self, connection: sqlite3.Connection, keys: Sequence[bytes | bytearray], *own: Any) -> int:
+        """Change the rows with these keys; how many there were."""
+        changed = 0
         for index, start, end in _chunks(len(keys)):
-            connection.execute(self._sql[index], (*own, *keys[start:end]))
+            changed += connection.execute(self._sql[index], (*own, *keys[start:end])).rowcount
+        return changed
 
     def rows(self, connection: sqlite3.Connection, keys: Sequence[bytes | bytearray], *own: Any) -> list[Any]:
         """The rows with these keys."""
@@ -58,10 +60,3 @@ class ManyKeys:
         for index, start, end in _chunks(len(keys)):
             found += connection.execute(self._sql[index], (*own, *keys[start:end])).fetchall()
         return found
-
-    def count(self, connection: sqlite3.Connection, keys: Sequence[bytes | bytearray], *own: Any) -> int:
-        """The sum of `SELECT count(*) …` over these keys."""
-        total = 0
-        for index, start, end in _chunks(len(keys)):
-            total += connection.execute(self._sql[index], (*own, *keys[start:end])).fetchone()[0]
-        return total

@@ -89,14 +89,16 @@ ENDPOINTS_OF = ManyKeys("SELECT id, endpoint_id FROM open WHERE state = 0 AND id
 
 # ---------------------------------------------------------------------------------------------------- record
 
-# The common case: handed off or claimed, delivered, no lane. All rows of a statement have the same fence.
-PLAIN_COUNT = ManyKeys("SELECT count(*) FROM open WHERE fence = ? AND state = 1 AND lane IS NULL AND id IN (/*rows*/)")
+# The common case: handed off or claimed, delivered, no lane. All rows of a statement have the same fence, and what
+# does not fit is not touched.
+_PLAIN = "fence = ? AND state = 1 AND lane IS NULL AND id IN (/*rows*/)"
 PLAIN_CLOSE = ManyKeys(
     "INSERT INTO closed (id, event_id, endpoint_id, tenant, state, finished_ms, fence, tries, attempts, size_bytes)"
     " SELECT id, event_id, endpoint_id, tenant, 4, ?, fence, tries + ?, attempts + 1, size_bytes"
-    " FROM open WHERE id IN (/*rows*/)"
+    f" FROM open WHERE {_PLAIN}"
 )
-PLAIN_DELETE = ManyKeys("DELETE FROM open WHERE id IN (/*rows*/)")
+PLAIN_FITTING = ManyKeys(f"SELECT id FROM open WHERE {_PLAIN}")
+PLAIN_DELETE = ManyKeys(f"DELETE FROM open WHERE {_PLAIN}")
 ATTEMPTS_ADD = ManyRows("INSERT INTO attempts (delivery_id, fence, packed) VALUES /*rows*/", "(?, ?, ?)")
 
 OPEN_COLUMNS = (
@@ -202,8 +204,9 @@ ENDPOINT_DELETE = "UPDATE endpoints SET deleted = 1, updated_at_ms = ?, version 
 ENDPOINT_CLOSED = "UPDATE endpoints SET deleted = 2 WHERE id = ?"
 ENDPOINTS_TO_CLOSE = "SELECT id, tenant FROM endpoints WHERE deleted = 1 ORDER BY id"
 ENDPOINTS_LIVING = ManyKeys("SELECT id FROM endpoints WHERE deleted = 0 AND id IN (/*rows*/)")
+# Negative: there is no health, but its versions go on, so that nobody who judged by the old one is heard.
 HEALTH_FORGET = (
-    "UPDATE endpoint_states SET version = 0, packed = x'', wait_until_ms = NULL, probe_at_ms = NULL"
+    "UPDATE endpoint_states SET version = -abs(version), packed = x'', wait_until_ms = NULL, probe_at_ms = NULL"
     " WHERE endpoint_id = ?"
 )
 HEALTHS = (
@@ -253,7 +256,7 @@ HELD_OF = (
     " LIMIT ?"
 )
 FANOUT_OLDEST = (
-    "SELECT f.n, f.event_id, f.tenant, f.ordinal, f.due_ms, f.size_bytes, f.endpoint_ids, c.done"
+    "SELECT f.n, f.event_id, f.tenant, f.ordinal, f.due_ms, f.size_bytes, length(f.endpoint_ids), c.done"
     " FROM fanouts f JOIN fanout_cursors c ON c.n = f.n ORDER BY f.n LIMIT 1"
 )
 FANOUT_DONE = "UPDATE fanout_cursors SET done = ? WHERE n = ?"

@@ -43,40 +43,44 @@ class _Record:
         self._attempts: list[Any] = []
 
     def run(self) -> None:
-        plain: dict[tuple[int, int], list[int]] = {}
+        plain: dict[tuple[int, int], dict[bytes, int]] = {}
         others: list[int] = []
         for index, item in enumerate(self.items):
             if item.after == _DELIVERED and item.attempt is not None and not item.events and item.reason is None:
-                plain.setdefault((item.fence, item.tries), []).append(index)
-            else:
-                others.append(index)
-        for (fence, tries), indices in plain.items():
-            if not self._plain(fence, tries, indices):
-                others += indices
+                group = plain.setdefault((item.fence, item.tries), {})
+                if group.setdefault(item.delivery_id, index) == index:
+                    continue
+            others.append(index)
+        for (fence, tries), group in plain.items():
+            others += self._plain(fence, tries, group)
         for index in others:
             self.applied[index] = self._single(self.items[index])
         queries.ATTEMPTS_ADD.run(self.transaction.connection, self._attempts)
 
-    def _plain(self, fence: int, tries: int, indices: Sequence[int]) -> bool:
-        """Close deliveries that are all leased under this fence and in no lane; False: they are not, do it singly."""
+    def _plain(self, fence: int, tries: int, group: dict[bytes, int]) -> list[int]:
+        """Close those of a group (delivery → its item's index) that are leased under this fence and in no lane; the
+        indices of the others are returned, to be looked at singly."""
         transaction = self.transaction
         connection = transaction.connection
         items = self.items
-        keys = [bytearray(items[index].delivery_id) for index in indices]
-        if queries.PLAIN_COUNT.count(connection, keys, fence) != len(keys):
-            return False
-        queries.PLAIN_CLOSE.run(connection, keys, transaction.now_ms, tries)
-        queries.PLAIN_DELETE.run(connection, keys)
+        left: list[int] = []
+        keys = [bytearray(delivery_id) for delivery_id in group]
+        if queries.PLAIN_CLOSE.run(connection, keys, transaction.now_ms, tries, fence) != len(keys):
+            fitting = {row[0] for row in queries.PLAIN_FITTING.rows(connection, keys, fence)}
+            left = [index for delivery_id, index in group.items() if delivery_id not in fitting]
+            group = {delivery_id: index for delivery_id, index in group.items() if delivery_id in fitting}
+            keys = [bytearray(delivery_id) for delivery_id in group]
+        queries.PLAIN_DELETE.run(connection, keys, fence)
         moves = transaction.moves
         attempts = self._attempts
         applied = self.applied
-        for index, key in zip(indices, keys, strict=True):
+        for index, key in zip(group.values(), keys, strict=True):
             item = items[index]
             applied[index] = True
             attempts += (key, fence, bytearray(item.attempt or b""))
             move = (item.tenant, item.endpoint_id, _LEASED, _DELIVERED)
             moves[move] = moves.get(move, 0) + 1
-        return True
+        return left
 
     def _single(self, item: RecordItem) -> bool:
         transaction = self.transaction
@@ -177,12 +181,12 @@ def record(
 def _health(transaction: Transaction, change: HealthChange) -> bool:
     row = change.row
     found = transaction.execute(queries.HEALTH_FIND, (row.endpoint_id,)).fetchone()
-    if found is None or found[1] != row.version:
+    if found is None or max(found[1], 0) != row.version:
         return False
     now_ms = transaction.now_ms
     wait_until_ms = None if row.wait_s is None else now_ms + int(row.wait_s * 1000)
     probe_at_ms = None if row.probe_s is None else now_ms + int(row.probe_s * 1000)
-    parameters = (row.endpoint_id, row.version + 1, row.packed, wait_until_ms, probe_at_ms)
+    parameters = (row.endpoint_id, abs(found[1]) + 1, row.packed, wait_until_ms, probe_at_ms)
     transaction.execute(queries.HEALTH_SET, parameters)
     if change.disable and found[0] != EndpointState.DISABLED.value:
         version = transaction.raise_registry()

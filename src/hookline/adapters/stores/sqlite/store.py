@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from hookline.adapters.stores.sqlite import (
 from hookline.adapters.stores.sqlite.checkpoint import RESTART_BUSY_MS, WAL_BYTES_MAX, Checkpointer
 from hookline.adapters.stores.sqlite.clock import StoreClock
 from hookline.adapters.stores.sqlite.connection import BUSY_MS, open_checkpointer, open_writer
-from hookline.adapters.stores.sqlite.guard import DiskGuard, FileLock, refuse_network
+from hookline.adapters.stores.sqlite.guard import DiskGuard, FileLock, create_private, refuse_network
 from hookline.adapters.stores.sqlite.readers import READ_S_MAX, Gate, Readers
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.adapters.stores.sqlite.writer import Writer, end_process
@@ -98,37 +99,36 @@ class SqliteStore:
 
     async def start(self) -> None:
         """`Store.start`."""
-        await asyncio.to_thread(self._open)
-        assert self._connection is not None
-        checkpointer = Checkpointer(open_checkpointer(self.path, RESTART_BUSY_MS), self._gate, self._fatal)
+        connection, checkpoints = await asyncio.to_thread(self._open)
+        checkpointer = Checkpointer(checkpoints, self._gate, self._fatal)
         checkpointer.start()
+        self._connection = connection
         self._checkpointer = checkpointer
         self._readers = Readers(self.path, self._own_clock, self._gate)
-        self._writer = Writer(self._connection, self.now_ms, wrote=checkpointer.wrote, fatal=self._fatal)
+        self._writer = Writer(connection, self.now_ms, wrote=checkpointer.wrote, fatal=self._fatal)
         self._writer.start()
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        """The writer's connection and the checkpoints', with all that must be true before either is used."""
         refuse_network(self.path)
         self._lock.take()
-        try:
-            connection = open_writer(self.path, self._busy_ms)
+        with ExitStack() as undo:
+            undo.callback(self._lock.release)
+            create_private(self.path)
+            connection = undo.enter_context(closing(open_writer(self.path, self._busy_ms)))
             try:
                 migrate.up_at_start(connection, self.path)
                 self._orphans = upkeep.Orphans(connection)
                 stored_ms = connection.execute(queries.META, ("clock_ms",)).fetchone()[0]
                 newest = connection.execute(queries.NEWEST_IDS).fetchone()
-                known_ms = [ids.time_ms(identifier) for identifier in newest if identifier is not None]
-                self._clock.at_least(max(stored_ms, *known_ms, 0))
+                checkpoints = open_checkpointer(self.path, RESTART_BUSY_MS)
             except sqlite3.Error as error:
-                connection.close()
                 raise StoreUnavailable(f"{self.path} cannot be used: {error}") from error
-            except StoreUnavailable:
-                connection.close()
-                raise
-        except StoreUnavailable:
-            self._lock.release()
-            raise
-        self._connection = connection
+            undo.pop_all()
+        known_ms = [ids.time_ms(identifier) for identifier in newest if identifier is not None]
+        # Above the newest id, not at it: the counters of the ids of that millisecond are not known any more.
+        self._clock.at_least(max(stored_ms, *(ms + 1 for ms in known_ms), 0))
+        return connection, checkpoints
 
     async def stop(self) -> None:
         """`Store.stop`. Stopping twice does nothing."""

@@ -73,10 +73,13 @@ def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bo
     found = transaction.execute(queries.FANOUT_OLDEST).fetchone()
     if found is None:
         return {}, False
-    number, event_id, tenant, ordinal, due_ms, size_bytes, packed, done = found
+    number, event_id, tenant, ordinal, due_ms, size_bytes, packed_bytes, done = found
     width = ids.ROOT_BYTES
-    total = len(packed) // width
-    endpoint_ids = [packed[at * width : (at + 1) * width] for at in range(done, min(done + limit, total))]
+    # Only this step's part of the long value is read.
+    with transaction.connection.blobopen("fanouts", "endpoint_ids", number, readonly=True) as packed:
+        packed.seek(done * width)
+        step = packed.read(limit * width)
+    endpoint_ids = [step[at : at + width] for at in range(0, len(step), width)]
     living = {row[0] for row in queries.ENDPOINTS_LIVING.rows(transaction.connection, endpoint_ids)}
     pending: list[Any] = []
     discarded: list[tuple[Any, ...]] = []
@@ -93,7 +96,7 @@ def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bo
             transaction.moved(tenant, endpoint_id, UNFOLDED, _DISCARDED)
     queries.OPEN_ADD.run(transaction.connection, pending)
     transaction.execute_many(queries.CLOSED_ADD, discarded)
-    if done + len(endpoint_ids) >= total:
+    if (done + len(endpoint_ids)) * width >= packed_bytes:
         transaction.execute(queries.FANOUT_DELETE, (number,))
         transaction.execute(queries.FANOUT_CURSOR_DELETE, (number,))
     else:

@@ -122,7 +122,7 @@ CREATE INDEX endpoints_by_version ON endpoints (version);
 CREATE INDEX endpoints_holding ON endpoints (tenant) WHERE state <> 'active' AND deleted < 2;
 CREATE INDEX endpoints_to_close ON endpoints (id) WHERE deleted = 1;
 
--- What the flow learned of an endpoint. version 0: nothing yet (only the rate's tat_ms is kept).
+-- What the flow learned of an endpoint. version 0: nothing yet (only the rate's tat_ms is kept); below 0: forgotten.
 CREATE TABLE endpoint_states (
     endpoint_id   BLOB PRIMARY KEY,
     version       INTEGER NOT NULL DEFAULT 0,
