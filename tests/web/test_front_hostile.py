@@ -57,6 +57,9 @@ MALFORMED = {
     "HTTP/1.2": b"GET / HTTP/1.2\r\nHost: h\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "proxy": b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
+    "two spaces": b"POST  /v1/events HTTP/1.1\r\nHost: h\r\n\r\n",
+    "two spaces before the version": b"POST /v1/events  HTTP/1.1\r\nHost: h\r\n\r\n",
+    "strange expectation": HEAD + b"Expect: the-unexpected\r\n\r\n",
     "fragment": b"GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
     "relative": b"GET a HTTP/1.1\r\nHost: h\r\n\r\n",
     "not a URL": b"GET http://[ HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -83,6 +86,25 @@ async def test_malformed_is_400_and_closes(make_rig, data):
     assert await wire.ended() == b""
     assert rig.publisher.got == []
     assert rig.observer.warnings == []
+
+
+async def test_two_spaces_however_they_come(make_rig):
+    """A request line with two spaces is refused also behind another request, and when it comes in pieces."""
+    rig = await make_rig(linger_s=0.1, sweep_s=0.05)
+    good = HEAD + b"Content-Length: 1\r\n\r\nx"
+    wire = await rig.wire()
+    wire.send(good + b"GET  /x HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert [(await wire.reply()).status for _ in range(2)] == [202, 400]
+    wire = await rig.wire()
+    for piece in (good + b"GET", b"  ", b"/x HTTP/1.1\r\nHost: h\r\n", b"X: y\r\n", b"\r\n"):
+        wire.send(piece)
+        await asyncio.sleep(0.005)
+    assert [(await wire.reply()).status for _ in range(2)] == [202, 400]
+    wire = await rig.wire()
+    for piece in (good + b"GE", b"T /" + b"x" * 7000, b"y HTTP/1.1\r\nHost: h\r\nX: ", b"y" * 30_000, b"\r\n\r\n"):
+        wire.send(piece)
+        await asyncio.sleep(0.005)
+    assert [(await wire.reply()).status for _ in range(2)] == [202, 200]
 
 
 @pytest.mark.parametrize(

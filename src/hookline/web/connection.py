@@ -80,7 +80,8 @@ class Connection(HttpToolsProtocol):
         self._fields_max = shared.limits.header_fields_max
         self._phase: int = IDLE
         self._since = loop.time()
-        self._fed_bytes = 0
+        self._fed = b""
+        self._line = b""
         self._begun = 0
         self._head_bytes = 0
         self._body_bytes = 0

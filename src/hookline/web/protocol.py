@@ -17,10 +17,11 @@ from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connect
 from hookline.web.cycle import Cycle
 from hookline.web.errors import internal
 from hookline.web.publish import PATH, admit, too_large
-from hookline.web.strict import check_head, scope_of
+from hookline.web.strict import check_head, check_line, scope_of
 
 _UNCOUNTED_BYTES: Final = 64 * 1024
 """Smaller bodies are not counted in `Shared.bodies_bytes`."""
+_PUBLISH_LINE: Final = b"POST %b HTTP/1.1\r\n" % PATH.encode("ascii")
 _PUBLISH_TARGET: Final = PATH.encode("ascii")
 
 
@@ -48,7 +49,7 @@ class FrontProtocol(Connection):
         """Parse, then count what is still incomplete."""
         before = self._phase
         self._begun = 0
-        self._fed_bytes = len(data)
+        self._fed = data
         try:
             self._parse(data)
         except httptools.HttpParserCallbackError as error:
@@ -65,6 +66,9 @@ class FrontProtocol(Connection):
                 self._since = self.loop.time()
                 # What came before it in the same piece belongs to another request.
                 self._head_bytes = len(data) if self._begun == 1 and before == IDLE else 0
+                self._line = b""
+            if len(self._line) < SLICE_BYTES + self._limits.target_bytes_max:
+                self._line += data
             if len(self.headers) > self._fields_max:
                 self._refuse(self._too_many_fields())
             elif self._head_bytes > self._limits.header_bytes_max + self._limits.target_bytes_max:
@@ -85,7 +89,7 @@ class FrontProtocol(Connection):
             except httptools.HttpParserUpgrade as upgrade:
                 # RFC 9110, 7.8: an upgrade (Java and curl offer h2c) may be ignored. The parser takes what follows
                 # for another protocol; so it gets the same request again, without the offer.
-                data = self._without_offer() + data[upgrade.args[0] :]
+                self._fed = data = self._without_offer() + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self._offered = False
             else:
@@ -137,13 +141,16 @@ class FrontProtocol(Connection):
             if len(headers) > self._fields_max:
                 raise self._too_many_fields()
             if (
-                self._head_bytes + self._fed_bytes > limits.header_bytes_max
+                self._head_bytes + len(self._fed) > limits.header_bytes_max
                 and sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes_max
             ):
                 raise self._too_many_bytes()
             version = parser.get_http_version()
             method = parser.get_method()
             check_head(version, method, headers, fields)
+            if self._begun != 1 or self._line or not self._fed.startswith(_PUBLISH_LINE):
+                check_line(method, self.url, self._line + self._fed)
+                self._line = b""
             if parser.should_upgrade():
                 self._offered, self._offered_method = True, method
                 return

@@ -39,6 +39,16 @@ def check_head(
         raise _malformed("The only Transfer-Encoding is chunked, in HTTP/1.1.")
     if method == b"CONNECT":
         raise _malformed("This is no proxy.")
+    expectation = fields.get(b"expect")
+    if expectation is not None and expectation.lower() != b"100-continue":
+        raise _malformed("The only expectation is 100-continue.")
+
+
+def check_line(method: bytes, target: bytes, raw: bytes) -> None:
+    """Refuse a request line with more than one space between its parts (RFC 9112, 3), which the parser lets pass.
+    `raw` is what came in, from before the line to beyond it."""
+    if b"%b %b HTTP/1." % (method, target) not in raw:
+        raise _malformed("The request line has single spaces.")
 
 
 def scope_of(target: bytes, method: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> HTTPScope:

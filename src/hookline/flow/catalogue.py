@@ -1,0 +1,91 @@
+"""The configuration as it is stored, for those who look at it: rows by tenant, kept up by the registry's changes.
+
+Beside `flow.registry`, which holds the same compiled for routing. A read first takes over what was committed before
+it, so an answer is never older than the question, whichever node changed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+
+from hookline.core import ids
+from hookline.core.errors import NotFound
+from hookline.ports.store import EndpointRow, EventTypeRow, Page, Registry
+
+
+class Catalogue:
+    """Rows of endpoints and current versions of event types."""
+
+    def __init__(self, store: Registry) -> None:
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._version = 0
+        self._endpoints: dict[str, dict[bytes, EndpointRow]] = {}
+        self._tenants: dict[bytes, str] = {}
+        self._uids: dict[tuple[str, str], bytes] = {}
+        self._event_types: dict[str, dict[str, EventTypeRow]] = {}
+
+    async def refresh(self) -> None:
+        """Take over all changes that were committed before this call. Raises `StoreUnavailable`."""
+        async with self._lock:
+            changes = await self._store.changes(self._version)
+            for row in changes.endpoints:
+                self._put_endpoint(row)
+            for type_row in changes.event_types:
+                rows = self._event_types.setdefault(type_row.tenant, {})
+                if type_row.deleted:
+                    rows.pop(type_row.name, None)
+                else:
+                    rows[type_row.name] = type_row
+            self._version = max(self._version, changes.version)
+
+    def _put_endpoint(self, row: EndpointRow) -> None:
+        rows = self._endpoints.setdefault(row.tenant, {})
+        before = rows.pop(row.id, None)
+        if before is not None and before.uid is not None and self._uids.get((row.tenant, before.uid)) == row.id:
+            del self._uids[row.tenant, before.uid]
+        if row.deleted:
+            self._tenants.pop(row.id, None)
+            return
+        rows[row.id] = row
+        self._tenants[row.id] = row.tenant
+        if row.uid is not None:
+            self._uids[row.tenant, row.uid] = row.id
+
+    async def endpoint(self, tenant: str, reference: str) -> EndpointRow:
+        """The tenant's endpoint with this `ep_…` or uid. Raises `NotFound`."""
+        await self.refresh()
+        row = self._endpoints.get(tenant, {}).get(self.endpoint_id(tenant, reference) or b"")
+        if row is None:
+            raise NotFound("no such endpoint")
+        return row
+
+    def endpoint_id(self, tenant: str, reference: str) -> bytes | None:
+        """The id that an `ep_…` spells, whether known or not, or that a uid stands for; None for an unknown uid."""
+        return ids.parse(ids.ENDPOINT, reference) or self._uids.get((tenant, reference))
+
+    async def endpoints(self, tenant: str, limit: int, before: bytes | None) -> Page[EndpointRow]:
+        """The tenant's endpoints, newest first, those below the cursor `before`."""
+        await self.refresh()
+        rows = self._endpoints.get(tenant, {})
+        wanted: Iterable[bytes] = rows if before is None else (i for i in rows if i < before)
+        newest = heapq.nlargest(limit + 1, wanted)
+        return Page([rows[i] for i in newest[:limit]], newest[limit - 1] if len(newest) > limit else None)
+
+    async def event_type(self, tenant: str, name: str) -> EventTypeRow:
+        """The current version. Raises `NotFound`."""
+        await self.refresh()
+        row = self._event_types.get(tenant, {}).get(name)
+        if row is None:
+            raise NotFound("no such event type")
+        return row
+
+    async def event_types(self, tenant: str, limit: int, after: bytes | None) -> Page[EventTypeRow]:
+        """The tenant's event types by name, those above the cursor `after`, a name in UTF-8."""
+        await self.refresh()
+        rows = self._event_types.get(tenant, {})
+        wanted: Iterable[str] = rows if after is None else (name for name in rows if name.encode() > after)
+        first = heapq.nsmallest(limit + 1, wanted)
+        return Page([rows[name] for name in first[:limit]], first[limit - 1].encode() if len(first) > limit else None)

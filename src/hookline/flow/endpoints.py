@@ -1,0 +1,244 @@
+"""Managing endpoints: made, changed, paused, resumed, given a new secret, deleted. Free of HTTP.
+
+Every change is committed with a new registry version before it is answered, so no event accepted afterwards misses
+it, on any node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from hookline.core.endpoint import EndpointSpec, EndpointState, Secrets, SigningKey
+from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.ids import IdMaker
+from hookline.core.secret import RANDOM_BYTES, Keyring, check_signing_secret, make_signing_secret, public_key
+from hookline.core.subscribe import check_spec, decode_spec, encode_spec, keep_auth, merge_patch, parse_spec
+from hookline.flow.catalogue import Catalogue
+from hookline.flow.reading import read_optional
+from hookline.flow.registry import Registry
+from hookline.ports.clock import Clock
+from hookline.ports.sender import Sender
+from hookline.ports.store import Counts, EndpointRow, Page, Store
+
+OVERLAP_S_DEFAULT: Final = 86_400.0
+OVERLAP_S_MAX: Final = 30 * 86_400.0
+SIGNING_KEYS_MAX: Final = 5
+"""Secrets of one endpoint that are valid at the same time; each makes the signature header longer."""
+_NONCE_BYTES: Final = 12
+_TRIES: Final = 5
+
+T = TypeVar("T")
+Notify = Callable[[dict[bytes, float]], None]
+
+
+class Described(msgspec.Struct, frozen=True):
+    """An endpoint as it may be shown: no secrets, credentials masked."""
+
+    row: EndpointRow
+    spec: EndpointSpec
+    state: str
+    """`active`, `paused`, `failing`, `disabled` or `unverified`."""
+
+
+class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new signing secret: the one given or a new one, and for how long the old ones go on signing."""
+
+    secret: str | None = None
+    overlap_s: Annotated[float, Meta(ge=0, le=OVERLAP_S_MAX)] = OVERLAP_S_DEFAULT
+
+
+class SecretView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The secret that signs first, for the receiver to verify with."""
+
+    secret: str
+    public_key: str | None = None
+    """Of a `whsk_…`: what the receiver needs instead of the secret."""
+
+
+_ROTATION = msgspec.json.Decoder(Rotation)
+_SECRETS = msgspec.json.Decoder(Secrets)
+
+
+class Endpoints:
+    """The service behind `/v1/endpoints`. `senders` are by endpoint kind.
+
+    Methods raise `Refusal` for what is asked for wrongly, `NotFound` (also for another tenant's), `Conflict` and
+    `StoreUnavailable`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        catalogue: Catalogue,
+        keyring: Keyring,
+        senders: Mapping[str, Sender],
+        clock: Clock,
+        ids: IdMaker,
+        notify: Notify,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._catalogue = catalogue
+        self._keyring = keyring
+        self._senders = senders
+        self._clock = clock
+        self._ids = ids
+        self._notify = notify
+
+    async def create(self, tenant: str, body: bytes) -> Described:
+        """Make an endpoint of the JSON that a client sent; it gets every event accepted after this returns."""
+        spec = parse_spec(body)
+        check_spec(spec)
+        warnings = await self._sender(spec).check(spec)
+        secret = spec.secret if spec.secret is not None else make_signing_secret(self._clock.random_bytes(RANDOM_BYTES))
+        row = EndpointRow(
+            id=self._ids.make(self._store.now_ms()),
+            tenant=tenant,
+            uid=spec.uid,
+            state=EndpointState.ACTIVE,
+            spec=encode_spec(spec),
+            sealed=self._seal(Secrets([SigningKey(secret)], spec.auth)),
+            warnings=warnings,
+        )
+        return await self._changed(await self._store.put_endpoint(row))
+
+    async def get(self, tenant: str, reference: str) -> Described:
+        """One endpoint, by id or uid."""
+        return self._described(await self._catalogue.endpoint(tenant, reference))
+
+    async def page(self, tenant: str, limit: int, before: bytes | None) -> Page[Described]:
+        """A page of endpoints, newest first."""
+        page = await self._catalogue.endpoints(tenant, limit, before)
+        return Page([self._described(row) for row in page.rows], page.next)
+
+    async def patch(self, tenant: str, reference: str, body: bytes) -> Described:
+        """Change an endpoint by a JSON Merge Patch (RFC 7396); what is waiting is sent as it is then."""
+
+        async def change(row: EndpointRow) -> EndpointRow:
+            spec = merge_patch(decode_spec(row.spec), body)
+            secrets = self._secrets(row)
+            auth = keep_auth(spec, secrets.auth)
+            warnings = await self._sender(spec).check(spec)
+            sealed = row.sealed if auth == secrets.auth else self._seal(msgspec.structs.replace(secrets, auth=auth))
+            return msgspec.structs.replace(
+                row, uid=spec.uid, spec=encode_spec(spec), sealed=sealed, warnings=tuple(warnings)
+            )
+
+        return await self._replace(tenant, reference, change)
+
+    async def delete(self, tenant: str, reference: str) -> None:
+        """Delete an endpoint; what is open for it is discarded, reason `endpoint_deleted`."""
+        row = await self._catalogue.endpoint(tenant, reference)
+        await self._store.delete_endpoint(row.id)
+        await self._refresh()
+
+    async def pause(self, tenant: str, reference: str) -> Described:
+        """Hold its deliveries until it is resumed. Pausing a paused one changes nothing."""
+        row = await self._catalogue.endpoint(tenant, reference)
+        if row.state is EndpointState.PAUSED:
+            return self._described(row)
+        if row.state is not EndpointState.ACTIVE:
+            raise Conflict(f"The endpoint is {row.state.value}; only an active one can be paused.", code="wrong_state")
+        return await self._changed(await self._store.set_endpoint_state(row.id, EndpointState.PAUSED))
+
+    async def resume(self, tenant: str, reference: str) -> Described:
+        """Let a paused or disabled endpoint run again, its health forgotten; it starts slowly."""
+        row = await self._catalogue.endpoint(tenant, reference)
+        if row.state is EndpointState.UNVERIFIED:
+            raise Conflict("The endpoint has not been verified.", code="wrong_state")
+        described = await self._changed(await self._store.set_endpoint_state(row.id, EndpointState.ACTIVE))
+        self._notify({row.id: 0.0})
+        return described
+
+    async def secret(self, tenant: str, reference: str) -> SecretView:
+        """The signing secret."""
+        row = await self._catalogue.endpoint(tenant, reference)
+        return _shown(self._secrets(row).signing[0].secret)
+
+    async def rotate(self, tenant: str, reference: str, body: bytes) -> SecretView:
+        """Sign with a new secret from now on, and with the old ones too until the overlap ends."""
+        rotation = read_optional(_ROTATION, body, code="invalid_parameter", noun="rotation")
+        if rotation.secret is not None:
+            check_signing_secret(rotation.secret)
+        secret = rotation.secret or make_signing_secret(self._clock.random_bytes(RANDOM_BYTES))
+
+        async def change(row: EndpointRow) -> EndpointRow:
+            secrets = self._secrets(row)
+            signing = _rotated(secrets.signing, secret, self._clock.wall_ms(), rotation.overlap_s)
+            return msgspec.structs.replace(row, sealed=self._seal(msgspec.structs.replace(secrets, signing=signing)))
+
+        await self._replace(tenant, reference, change)
+        return _shown(secret)
+
+    async def stats(self, tenant: str, reference: str) -> Counts:
+        """The books of one endpoint."""
+        row = await self._catalogue.endpoint(tenant, reference)
+        return await self._store.counts(tenant, row.id)
+
+    # ----------------------------------------------------------------------------------------------- together
+
+    async def _replace(
+        self, tenant: str, reference: str, change: Callable[[EndpointRow], Awaitable[EndpointRow]]
+    ) -> Described:
+        for tries_left in reversed(range(_TRIES)):
+            row = await self._catalogue.endpoint(tenant, reference)
+            try:
+                stored = await self._store.put_endpoint(await change(row), row.version)
+            except Conflict as conflict:
+                # Somebody else changed it between our reading and our writing: this change goes on top of his.
+                if conflict.code != "conflict" or not tries_left:
+                    raise
+            else:
+                return await self._changed(stored)
+        raise AssertionError
+
+    async def _changed(self, row: EndpointRow) -> Described:
+        await self._refresh()
+        return self._described(row)
+
+    async def _refresh(self) -> None:
+        try:
+            await self._registry.refresh()
+        except StoreUnavailable:
+            # The change is committed and must not be answered as if it were not; the next accept finds the new
+            # version in its own transaction and refreshes then.
+            pass
+
+    def _described(self, row: EndpointRow) -> Described:
+        failing = row.state is EndpointState.ACTIVE and self._registry.failing(row.id)
+        return Described(row, decode_spec(row.spec), "failing" if failing else row.state.value)
+
+    def _sender(self, spec: EndpointSpec) -> Sender:
+        sender = self._senders.get(spec.kind)
+        if sender is None:
+            known = ", ".join(sorted(self._senders))
+            raise Refusal("invalid_endpoint", f"There is no such kind of endpoint; known: {known}.", pointer="/kind")
+        return sender
+
+    def _seal(self, secrets: Secrets) -> bytes:
+        return self._keyring.seal(msgspec.json.encode(secrets), self._clock.random_bytes(_NONCE_BYTES))
+
+    def _secrets(self, row: EndpointRow) -> Secrets:
+        return _SECRETS.decode(self._keyring.open(row.sealed))
+
+
+def _shown(secret: str) -> SecretView:
+    return SecretView(secret, public_key(secret))
+
+
+def _rotated(signing: list[SigningKey], secret: str, now_ms: int, overlap_s: float) -> list[SigningKey]:
+    """The new key first, then those that are still to sign, each until its end or the overlap's, the earlier."""
+    end_ms = now_ms + int(overlap_s * 1000)
+    kept = [SigningKey(secret)]
+    for key in signing:
+        ends_ms = end_ms if key.expires_at_ms is None else min(key.expires_at_ms, end_ms)
+        if ends_ms > now_ms and key.secret != secret:
+            kept.append(SigningKey(key.secret, ends_ms))
+    if len(kept) > SIGNING_KEYS_MAX:
+        raise Conflict(f"{SIGNING_KEYS_MAX} secrets are valid already; rotate with a shorter overlap_s.")
+    return kept

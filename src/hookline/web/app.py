@@ -1,0 +1,94 @@
+"""The application: everything but the hot path, put together."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from hookline.core.errors import HooklineError, Refusal
+from hookline.flow.deliveries import Deliveries
+from hookline.flow.endpoints import Endpoints
+from hookline.flow.event_types import EventTypes
+from hookline.ports.observer import Observer
+from hookline.version import __version__
+from hookline.web.auth import Authority
+from hookline.web.door import Door
+from hookline.web.errors import internal, not_found, problem_response, refusal_of
+from hookline.web.gate import Gate, MethodsOf, allow, methods_by_path
+from hookline.web.health import Ready, health_routes
+from hookline.web.history import delivery_routes, event_routes, publish_route
+from hookline.web.limits import Limits
+from hookline.web.manage import endpoint_routes, event_type_routes
+from hookline.web.pages import page_routes
+from hookline.web.publish import Publisher
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+def build_app(
+    *,
+    authority: Authority,
+    publisher: Publisher,
+    endpoints: Endpoints,
+    event_types: EventTypes,
+    deliveries: Deliveries,
+    ready: Ready,
+    metrics: Callable[[], bytes],
+    observer: Observer,
+    limits: Limits | None = None,
+) -> ASGIApp:
+    """The ASGI application. It runs on any server; on `web.server.Front` publishing goes past it."""
+    bounds = limits if limits is not None else Limits()
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    door = Door(authority, bounds.manage_bytes_max)
+    for router in (
+        publish_route(authority, publisher, bounds.publish_bytes_max),
+        event_routes(door, deliveries),
+        delivery_routes(door, deliveries),
+        endpoint_routes(door, endpoints),
+        event_type_routes(door, event_types),
+        health_routes(ready, metrics),
+    ):
+        app.include_router(router)
+    app.include_router(page_routes(app, __version__))
+    methods_of = methods_by_path(app.routes)
+    _handle_errors(app, methods_of, observer)
+    return Gate(app, methods_of)
+
+
+def _handle_errors(app: FastAPI, methods_of: MethodsOf, observer: Observer) -> None:
+    @app.exception_handler(HooklineError)
+    async def refused(_request: Request, error: HooklineError) -> Response:
+        refusal = refusal_of(error)
+        if refusal.status >= 500:
+            observer.warn("request_failed", code=refusal.code, error=str(error))
+        return problem_response(refusal)
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return problem_response(not_found())
+        if error.status_code == 405:
+            detail = "This path does not have this method; Allow names those it has."
+            headers = {"allow": allow(methods_of(request.scope["path"]))}
+            return problem_response(Refusal("method_not_allowed", detail), headers)
+        return problem_response(Refusal("malformed_request", "This request cannot be understood."))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # to nobody
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        # Where and what kind, never the text: it may hold a payload.
+        frames = traceback.extract_tb(error.__traceback__)[-8:]
+        at = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
+        observer.warn("request_crashed", method=request.method, error=type(error).__name__, at=at)
+        return problem_response(internal())

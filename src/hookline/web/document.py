@@ -1,0 +1,225 @@
+"""The OpenAPI 3.1 document: schemas of what the API takes and gives, and the operational events as webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from hookline.core.endpoint import EndpointSpec
+from hookline.core.event import TENANT_DEFAULT
+from hookline.flow.deliveries import Replay, Replayed
+from hookline.flow.endpoints import Rotation, SecretView
+from hookline.flow.event_types import EventTypePatch, EventTypeSpec
+from hookline.flow.report import OPERATIONAL
+from hookline.web.operation import schema_of
+from hookline.web.views import (
+    AttemptDocument,
+    DeliveryDocument,
+    EndpointStatsDocument,
+    EventDocument,
+    EventTypeDocument,
+    EventTypeHistoryDocument,
+    ReadyDocument,
+    StatsDocument,
+)
+
+_TYPES: Final = (
+    AttemptDocument,
+    DeliveryDocument,
+    EndpointSpec,
+    EndpointStatsDocument,
+    EventDocument,
+    EventTypeDocument,
+    EventTypeHistoryDocument,
+    EventTypePatch,
+    EventTypeSpec,
+    ReadyDocument,
+    Replay,
+    Replayed,
+    Rotation,
+    SecretView,
+    StatsDocument,
+)
+_TEXT: Final = {"type": "string"}
+_TIME: Final = {"type": "string", "format": "date-time"}
+_ID_OF_EVENT: Final = {"type": "string", "pattern": "^evt_[0-9a-f]{24}$"}
+
+_PROBLEM: Final = {
+    "type": "object",
+    "description": "RFC 9457. `code` is stable: programs rely on it.",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "code": _TEXT,
+        "detail": {"type": "string", "description": "One sentence for a person"},
+        "pointer": {"type": "string", "description": "JSON pointer to the fault in what was sent"},
+    },
+}
+_NEW_EVENT: Final = {
+    "type": "object",
+    "required": ["type", "data"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}$"},
+        "data": {"description": "Any JSON; kept and sent byte for byte"},
+        "id": {"type": "string", "description": "Your own id: a repeat of it is answered as a duplicate"},
+        "source": _TEXT,
+        "subject": _TEXT,
+        "time": _TIME,
+        "ordering_key": _TEXT,
+        "deliver_at": {**_TIME, "description": "At most 30 days ahead"},
+        "correlation_id": _TEXT,
+        "causation_id": _TEXT,
+    },
+}
+_ACCEPTED: Final = {
+    "type": "object",
+    "required": ["id", "deliveries", "duplicate"],
+    "properties": {"id": _ID_OF_EVENT, "deliveries": {"type": "integer"}, "duplicate": {"type": "boolean"}},
+}
+_ACCEPTED_BATCH: Final = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["status"],
+                "properties": {
+                    "status": {"enum": ["accepted", "duplicate", "invalid"]},
+                    "id": _ID_OF_EVENT,
+                    "deliveries": {"type": "integer"},
+                    "duplicate": {"type": "boolean"},
+                    "problem": schema_of("Problem"),
+                },
+            },
+        }
+    },
+}
+_CLOUDEVENT: Final = {
+    "type": "object",
+    "description": "CloudEvents 1.0, structured mode",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {"specversion": {"const": "1.0"}, "id": _TEXT, "source": _TEXT, "type": _TEXT},
+}
+
+
+def openapi(app: FastAPI, version: str) -> dict[str, Any]:
+    """The document of all routes of `app`."""
+    document = get_openapi(
+        title="Hookline",
+        version=version,
+        summary="Webhooks for event-driven systems",
+        description="Publish events, subscribe endpoints, and see what became of every delivery.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        routes=app.routes,
+    )
+    document["security"] = [{"key": []}]
+    document["webhooks"] = {name: _webhook(name, means) for name, means in OPERATIONAL.items()}
+    publish = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]
+    publish["application/cloudevents+json"] = {"schema": _CLOUDEVENT}
+    publish["application/cloudevents-batch+json"] = {"schema": {"type": "array", "items": _CLOUDEVENT}}
+    publish["*/*"] = {"schema": {"description": "CloudEvents binary mode: attributes in ce-* headers"}}
+    document["components"] = {
+        "schemas": _schemas(),
+        "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key"}},
+        "parameters": {
+            "HooklineTenant": {
+                "name": "Hookline-Tenant",
+                "in": "header",
+                "description": "For which tenant; the operator's key only",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$", "default": TENANT_DEFAULT},
+            }
+        },
+    }
+    return document
+
+
+def _schemas() -> dict[str, Any]:
+    _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    schemas: dict[str, Any] = dict(components)
+    spec = schemas["EndpointSpec"]
+    known = {name: schema for name, schema in spec["properties"].items() if name != "secret"}
+    schemas["Endpoint"] = {
+        "type": "object",
+        "description": "An endpoint, its credentials masked.",
+        "properties": {
+            "id": {"type": "string", "pattern": "^ep_[0-9a-f]{24}$"},
+            "state": {"enum": ["active", "paused", "failing", "disabled", "unverified"]},
+            **known,
+            "warnings": {"type": "array", "items": _TEXT},
+            "created_at": _TIME,
+            "updated_at": _TIME,
+        },
+        "required": ["id", "state", *known, "warnings", "created_at", "updated_at"],
+    }
+    schemas["EndpointPatch"] = {
+        "type": "object",
+        "description": "JSON Merge Patch (RFC 7396): what is not named stays, null takes a member away.",
+        "properties": {name: {"anyOf": [schema, {"type": "null"}]} for name, schema in known.items()},
+        "additionalProperties": False,
+    }
+    pages: dict[str, type | str] = {
+        "EndpointPage": "Endpoint",
+        "EventTypePage": EventTypeDocument,
+        "EventPage": EventDocument,
+        "DeliveryPage": DeliveryDocument,
+        "AttemptPage": AttemptDocument,
+    }
+    schemas.update({name: _page(schema_of(of)) for name, of in pages.items()})
+    schemas["Problem"] = _PROBLEM
+    schemas["Publication"] = {"oneOf": [_NEW_EVENT, {"type": "array", "items": _NEW_EVENT, "maxItems": 1000}]}
+    schemas["Published"] = {"oneOf": [_ACCEPTED, _ACCEPTED_BATCH]}
+    return schemas
+
+
+def _page(of: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["data", "next"],
+        "properties": {
+            "data": {"type": "array", "items": of},
+            "next": {"type": ["string", "null"], "description": "`cursor` of the next page; null: the last"},
+        },
+    }
+
+
+def _webhook(name: str, means: str) -> dict[str, Any]:
+    data: dict[str, Any] = {"endpoint_id": _TEXT, "endpoint_uid": {"type": ["string", "null"]}}
+    if name.startswith("hookline.delivery."):
+        data.update(
+            delivery_id=_TEXT,
+            event_id=_ID_OF_EVENT,
+            event_type=_TEXT,
+            attempts={"type": "integer"},
+            reason={"type": ["string", "null"]},
+            status={"type": ["integer", "null"]},
+        )
+    else:
+        data["url"] = _TEXT
+    body = {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"const": name},
+            "timestamp": _TIME,
+            "data": {"type": "object", "required": list(data), "properties": data},
+        },
+    }
+    return {
+        "post": {
+            "operationId": name.replace(".", "_"),
+            "summary": means,
+            "description": f"For endpoints that subscribe to `{name}`; signed as Standard Webhooks has it.",
+            "tags": ["operational events"],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": {"2XX": {"description": "Taken"}},
+        }
+    }

@@ -1,0 +1,51 @@
+"""`/healthz`, `/readyz`, `/metrics`: for those who run this. No key is needed; nothing here tells of tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hookline.core.errors import Refusal
+from hookline.web.door import answer, read_parameters
+from hookline.web.operation import operation
+from hookline.web.views import ReadyDocument
+
+Ready = Callable[[], Awaitable[str | None]]
+"""Why this process is not ready, or None: store not writable or not durable, migrations missing, draining."""
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def health_routes(ready: Ready, metrics: Callable[[], bytes]) -> APIRouter:
+    """The routes. A backlog never makes a process unready."""
+    router = APIRouter()
+
+    @router.get("/healthz", **operation("Alive", 200, ReadyDocument, tenant=False, tag="health"))
+    async def healthz(request: Request) -> Response:
+        """This process answers."""
+        read_parameters(request, ())
+        return answer(ReadyDocument("ok"))
+
+    @router.get(
+        "/readyz", **operation("Ready", 200, ReadyDocument, query=("for",), refuses=(503,), tenant=False, tag="health")
+    )
+    async def readyz(request: Request) -> Response:
+        """This process takes requests: 503 with the reason when the store cannot be written, or it drains."""
+        wanted = read_parameters(request, ("for",)).get("for")
+        if wanted not in (None, "in"):
+            raise Refusal("invalid_parameter", "for is: in.", extra={"parameter": "for"})
+        reason = await ready()
+        if reason is not None:
+            raise Refusal("unavailable", reason, retry_after_s=1)
+        return answer(ReadyDocument("ready"))
+
+    @router.get("/metrics", include_in_schema=False)
+    async def metrics_page(request: Request) -> Response:
+        """Prometheus' text format."""
+        read_parameters(request, ())
+        return Response(metrics(), media_type=_METRICS_TYPE)
+
+    return router
