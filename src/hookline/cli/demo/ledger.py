@@ -1,0 +1,91 @@
+"""What the demo itself knows: what was acknowledged to it, and what its receivers saw. The books are held to this."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+LATENCIES_KEPT: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """An event that was answered with 202."""
+
+    event_type: str
+    deliveries: int
+    began_s: float
+    """When its publish began, by the demo's own clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A request that a receiver answered."""
+
+    subscriber: str
+    webhook_id: str
+    attempt: str
+    status: int
+    fault: str | None
+    """Why its signature was not valid."""
+    body: bytes
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Filled by the stream and the receivers, read by the board and the proof."""
+
+    acknowledged: dict[str, Acknowledged] = field(default_factory=dict)
+    expected: dict[str, int] = field(default_factory=dict)
+    """Event id → deliveries it must have, by the demo's own knowledge of who wants what."""
+    duplicates: int = 0
+    """Repeats that were recognised."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Publishes that were refused, by problem code."""
+    replayed: int = 0
+    """Deliveries made by replays."""
+    taken: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(subscriber, webhook-id) → requests answered with 2xx."""
+    turned_away: Counter[str] = field(default_factory=Counter)
+    """Subscriber → requests answered otherwise."""
+    forged: list[Receipt] = field(default_factory=list)
+    latencies_s: dict[str, deque[float]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
+    )
+    """Subscriber → publish begun to request received, of first attempts."""
+    listener: Callable[[Receipt], None] | None = None
+    _early: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+
+    def acknowledge(self, event_id: str, acknowledged: Acknowledged, expected: int) -> None:
+        """A publish was answered with 202."""
+        self.acknowledged[event_id] = acknowledged
+        self.expected[event_id] = expected
+        for subscriber, at_s in self._early.pop(event_id, ()):
+            self.latencies_s[subscriber].append(at_s - acknowledged.began_s)
+
+    def receive(self, receipt: Receipt, at_s: float) -> None:
+        """A receiver answered a request that came at `at_s`."""
+        if receipt.fault is not None:
+            self.forged.append(receipt)
+        elif 200 <= receipt.status < 300:
+            self.taken[receipt.subscriber, receipt.webhook_id] += 1
+        else:
+            self.turned_away[receipt.subscriber] += 1
+        if receipt.attempt == "1":
+            known = self.acknowledged.get(receipt.webhook_id)
+            if known is not None:
+                self.latencies_s[receipt.subscriber].append(at_s - known.began_s)
+            else:  # it can arrive before its publisher has read the 202
+                self._early.setdefault(receipt.webhook_id, []).append((receipt.subscriber, at_s))
+        if self.listener is not None:
+            self.listener(receipt)
+
+    def percentiles_ms(self, subscriber: str | None = None) -> tuple[float, float] | None:
+        """Median and 99th percentile of the latency, of one subscriber or all; None: nothing arrived yet."""
+        chosen = self.latencies_s.values() if subscriber is None else [self.latencies_s[subscriber]]
+        values = sorted(value for latencies in chosen for value in latencies)
+        if not values:
+            return None
+        return values[len(values) // 2] * 1000, values[min(len(values) - 1, len(values) * 99 // 100)] * 1000
