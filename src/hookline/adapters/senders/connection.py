@@ -1,0 +1,187 @@
+"""One connection to a receiver: HTTP/1.1, one request at a time, kept alive in between.
+
+Every doubt about where an answer ends costs the connection, never the next delivery: it is not used again after an
+answer that was cut, malformed or followed by more bytes, that said `close`, or that came before the request had left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final, cast
+
+from hookline.adapters.senders.answer import AnswerReader
+
+PEEK_AFTER_S: Final = 0.1
+"""Idle for longer than this: ask the kernel whether the receiver has closed it meanwhile."""
+KEEP_ALIVE_MARGIN_S: Final = 1.0
+"""Given up so long before the receiver says that it closes it."""
+AGE_S_MAX: Final = 300.0
+"""Not used again when older, so that a changed DNS record is noticed on a busy connection too."""
+
+Key = tuple[str, str, int]
+"""Scheme, host and port: what a kept connection can be used for."""
+
+
+class Connection(asyncio.Protocol):
+    """Sends a request and reads its answer. Made by the dialer, kept by the pool, watched by `Deadlines`.
+
+    It never raises for what the other side does: see `reader`, `lost` and `expired` when the future of `send` ends.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_idle_since_s",
+        "_loop",
+        "_lost",
+        "_monotonic_s",
+        "_on_lost",
+        "_sock",
+        "_too_old_s",
+        "_transport",
+        "_waiter",
+        "deadline_s",
+        "ended_s",
+        "expired",
+        "first_byte_s",
+        "key",
+        "reader",
+    )
+
+    def __init__(
+        self,
+        key: Key,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        monotonic_s: Callable[[], float],
+        on_lost: Callable[[Connection], None],
+    ) -> None:
+        self.key = key
+        self.deadline_s = float("inf")
+        """When the running request must have ended, or this idle connection is closed."""
+        self.expired = False
+        """The deadline passed during a request."""
+        self.first_byte_s: float | None = None
+        """When the first byte of the answer came, by the monotonic clock."""
+        self.ended_s = 0.0
+        """When the last of it came, or it was given up."""
+        self.reader = AnswerReader()
+        self._closing = False
+        self._loop = loop
+        self._sock = sock
+        self._monotonic_s = monotonic_s
+        self._on_lost = on_lost
+        self._idle_since_s = monotonic_s()
+        self._too_old_s = self._idle_since_s + AGE_S_MAX
+        self._lost: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.Transport
+        self._waiter: asyncio.Future[None] | None = None
+
+    # ------------------------------------------------------------------------------------------- for the sender
+
+    def send(self, data: bytes, deadline_s: float, body_max: int, *, whole: bool) -> asyncio.Future[None]:
+        """Write a whole request with one call, on a connection that is `usable`; `body_max` and `whole` as in
+        `AnswerReader.begin`.
+
+        The future ends, always without an exception, when `reader` holds the answer, or as much of it as came until
+        the connection broke or `deadline_s` passed.
+        """
+        self.reader.begin(body_max, whole=whole)
+        self.deadline_s = deadline_s
+        self.first_byte_s = None
+        waiter = self._waiter = self._loop.create_future()
+        self._transport.write(data)
+        return waiter
+
+    def rest(self, now_s: float, idle_s_max: float) -> bool:
+        """Be idle, until used again. False: it cannot be used again."""
+        reader = self.reader
+        # With bytes left to be written the answer came too early: the receiver would read them as its next request.
+        if not reader.complete or not reader.reusable or self._closing or self._transport.get_write_buffer_size():
+            return False
+        if reader.keep_alive_s is not None:
+            idle_s_max = min(idle_s_max, reader.keep_alive_s - KEEP_ALIVE_MARGIN_S)
+        self._idle_since_s = now_s
+        self.deadline_s = min(now_s + idle_s_max, self._too_old_s)
+        return self.deadline_s > now_s
+
+    def usable(self, now_s: float) -> bool:
+        """Whether a connection without a request can take one now, as far as this machine knows."""
+        if self._closing or now_s >= self.deadline_s or self._transport.is_closing():
+            return False
+        if now_s - self._idle_since_s < PEEK_AFTER_S:
+            return True
+        try:
+            # The loop may be late with the news; an end, or bytes that nobody asked for, are there already.
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass  # reset
+        return False
+
+    def close(self) -> None:
+        """End an idle connection politely."""
+        self._closing = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """End it at once, whatever is under way; nothing more is sent or read."""
+        self._closing = True
+        self._waiter = None
+        self._transport.abort()
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Done when the connection has ended."""
+        return self._lost
+
+    # ------------------------------------------------------------------------------------------ for `Deadlines`
+
+    def expire(self) -> None:
+        """The request took too long, or nobody used the connection."""
+        if self._waiter is None:
+            self.close()
+        else:
+            self.expired = True
+            self._finish(self._monotonic_s())
+            self.abort()
+
+    # --------------------------------------------------------------------------------------- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It can be written to (over TLS: the handshake is done)."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came."""
+        if self._waiter is None:
+            self.abort()  # nobody asked for anything
+            return
+        now_s = self._monotonic_s()
+        if self.first_byte_s is None:
+            self.first_byte_s = now_s
+        if self.reader.feed(data):
+            self._finish(now_s)
+
+    def eof_received(self) -> None:
+        """The receiver sends nothing more: the connection is closed, by the loop, at its next turn."""
+        self._closing = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It ended, by whomsoever."""
+        self._closing = True
+        if self._waiter is not None:
+            if exc is None:
+                self.reader.end()
+            self._finish(self._monotonic_s())
+        if not self._lost.done():
+            self._lost.set_result(None)
+        self._on_lost(self)
+
+    def _finish(self, now_s: float) -> None:
+        self.ended_s = now_s
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

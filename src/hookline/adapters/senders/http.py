@@ -1,0 +1,256 @@
+"""The sender of kind `http`: signed requests over HTTP/1.1, kept-alive connections, one total deadline per attempt.
+
+What may go wrong is told by the phase in which it did: `address_refused`, `dns`, `connect`, `tls`, then `timeout`
+(the whole exchange took longer than `timeout_s`), `protocol` (not a correct answer) or `connect` again (it broke before
+the answer ended). Redirects are not followed, nothing is decompressed, proxies of the environment are not used.
+
+A request is written once. It is not repeated inside an attempt, not even when a kept connection breaks before a byte
+of the answer: the receiver may have got it, and only the flow may decide on a second one. What is avoided is to write
+on a connection that this machine knows to be closed; another one is taken then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from hookline.adapters.senders import tls
+from hookline.adapters.senders.answer import kept_bytes
+from hookline.adapters.senders.connection import Connection
+from hookline.adapters.senders.deadlines import Deadlines
+from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
+from hookline.adapters.senders.pool import Pool
+from hookline.adapters.senders.request import Content, Headers, Prepared, UnsafeHeader
+from hookline.adapters.senders.resolve import LOOKUP_S_MAX, Lookup, Resolver, system_lookup
+from hookline.core.address import Networks, parse_url
+from hookline.core.attempt import Exchange, Kind, Outcome, Timing
+from hookline.core.endpoint import Endpoint, EndpointSpec
+from hookline.core.errors import Refusal
+from hookline.core.verdict import answer
+from hookline.ports.clock import Clock
+from hookline.ports.sender import Item, SendRequest
+
+IDLE_S_MAX: Final = 20.0
+CONNECTIONS_IDLE_MAX: Final = 1024
+LOOKUPS_MAX: Final = 32
+CLOSE_S_MAX: Final = 2.0
+
+_PREPARED: Final = "hookline.http"
+"""Where an endpoint's `__dict__` holds what is prepared of it."""
+_CHECKS: Final = "\0checks"
+"""The group in which `check` looks names up: no tenant's name."""
+
+
+class HttpSender:
+    """Delivers to `http://` and `https://` endpoints. Belongs to one event loop, uvloop or another.
+
+    `networks` says which addresses may be dialled; `https_only` refuses http:// also for endpoints that exist. Idle
+    connections are kept for `idle_s_max`, at most `connections_idle_max` over all receivers. At most `lookups_max`
+    names are looked up at a time, by `lookup`. `ca_file` (PEM) adds authorities to the system's.
+    """
+
+    kind = "http"
+
+    def __init__(
+        self,
+        networks: Networks,
+        clock: Clock,
+        *,
+        https_only: bool,
+        version: str,
+        idle_s_max: float = IDLE_S_MAX,
+        connections_idle_max: int = CONNECTIONS_IDLE_MAX,
+        lookups_max: int = LOOKUPS_MAX,
+        lookup: Lookup = system_lookup,
+        ca_file: str | None = None,
+    ) -> None:
+        self._https_only = https_only
+        self._version = version
+        self._monotonic_s = clock.monotonic_s
+        self._closing = False
+        self._content: Content | None = None
+        self._deadlines = Deadlines(clock)
+        self._pool = Pool(idle_s_max=idle_s_max, connections_max=connections_idle_max)
+        self._resolver = Resolver(clock, self._deadlines, lookup=lookup, lookups_max=lookups_max)
+        self._dialer = Dialer(
+            networks,
+            self._resolver,
+            clock,
+            self._deadlines,
+            context=tls.client_context(ca_file),
+            on_lost=self._lost,
+        )
+
+    async def check(self, spec: EndpointSpec) -> Sequence[str]:
+        """Judge an endpoint's url; sends nothing.
+
+        A name that does not resolve within 2 s is accepted with a warning: it is judged when it does. Raises
+        `Refusal` `address_refused` (pointer `/url`) or `invalid_endpoint` (pointer `/config`: this kind has none).
+        """
+        if spec.config:
+            raise Refusal("invalid_endpoint", "The kind http takes no config.", pointer="/config")
+        target = parse_url(spec.url, https_only=self._https_only)
+        try:
+            await self._dialer.addresses(target, group=_CHECKS, deadline_s=self._monotonic_s() + LOOKUP_S_MAX)
+        except DialError as error:
+            if error.reason == "address_refused":
+                raise Refusal("address_refused", str(error), pointer="/url") from None
+            return [f"{error} It is checked when it does; deliveries are retried until then."]
+        return []
+
+    def destination(self, endpoint: Endpoint) -> str:
+        """`host:port`."""
+        return self._prepared(endpoint).destination
+
+    async def send(self, request: SendRequest) -> Sequence[Outcome]:
+        """One request per item, at the same time where there are several."""
+        items = request.items
+        if len(items) == 1:
+            return [await self._deliver(request.endpoint, items[0], request.now_ms)]
+        return await asyncio.gather(*(self._deliver(request.endpoint, item, request.now_ms) for item in items))
+
+    async def close(self) -> None:
+        """Start nothing any more and end idle connections; attempts in flight go on to their own end."""
+        self._closing = True
+        self._resolver.close()
+        ended = [connection.lost for connection in self._pool.close()]
+        if ended:
+            await asyncio.wait(ended, timeout=CLOSE_S_MAX)
+        self._deadlines.stop_if_empty()
+
+    # ------------------------------------------------------------------------------------------- one attempt
+
+    async def _deliver(self, endpoint: Endpoint, item: Item, now_ms: int) -> Outcome:
+        started_s = self._monotonic_s()
+        if self._closing:
+            return Outcome(Kind.RETRY, "connect", detail="The sender is closing.", started=False)
+        try:
+            prepared = self._prepared(endpoint)
+            content = self._content = prepared.content(item.event, self._content)
+        except (UnsafeHeader, Refusal) as error:
+            reason = error.code if isinstance(error, Refusal) else "rejected"
+            return Outcome(Kind.REJECTED, reason, detail=str(error))
+        wire, headers = prepared.request(content, item.attempt, now_ms)
+        deadline_s = started_s + endpoint.timeout_s
+        phases = _NO_PHASES
+        connection = self._pool.take(prepared.key, started_s)
+        sent_s = started_s
+        if connection is None:
+            phases = Phases()
+            try:
+                connection = await self._dial(prepared, phases, deadline_s)
+            except DialError as error:
+                return self._not_sent(error, prepared, content, headers, phases, started_s)
+            except NoRoom as error:
+                self._pool.drop_oldest()
+                detail = f"This process has no room for a connection: {error}."
+                return Outcome(Kind.RETRY, "connect", detail=detail, started=False)
+            sent_s = self._monotonic_s()
+        success = endpoint.success
+        whole = success is not None and success.filter is not None
+        try:
+            await connection.send(wire, deadline_s, endpoint.response_bytes_max, whole=whole)
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        ended_s = connection.ended_s
+        first_byte_s = connection.first_byte_s
+        timing = Timing(
+            phases.dns_us,
+            phases.connect_us,
+            phases.tls_us,
+            None if first_byte_s is None else int((first_byte_s - sent_s) * 1_000_000),
+            int((ended_s - started_s) * 1_000_000),
+        )
+        outcome = _outcome(connection, prepared, content, headers, timing, now_ms)
+        self._pool.give(connection, ended_s)
+        return outcome
+
+    async def _dial(self, prepared: Prepared, phases: Phases, deadline_s: float) -> Connection:
+        if prepared.refused:
+            raise DialError("address_refused", "Only https:// endpoints are allowed here.")
+        tenant = prepared.endpoint.tenant
+        return await self._dialer.dial(prepared.target, phases, group=tenant, deadline_s=deadline_s)
+
+    def _not_sent(
+        self,
+        error: DialError,
+        prepared: Prepared,
+        content: Content,
+        headers: Headers,
+        phases: Phases,
+        started_s: float,
+    ) -> Outcome:
+        timing = Timing(
+            phases.dns_us,
+            phases.connect_us,
+            phases.tls_us,
+            None,
+            int((self._monotonic_s() - started_s) * 1_000_000),
+        )
+        exchange = _exchange(prepared, content, headers, [], b"")
+        return Outcome(Kind.RETRY, error.reason, detail=str(error), timing=timing, exchange=exchange)
+
+    def _prepared(self, endpoint: Endpoint) -> Prepared:
+        prepared: Prepared | None = endpoint.__dict__.get(_PREPARED)
+        if prepared is None:
+            prepared = Prepared(endpoint, self._version, https_only=self._https_only)
+            endpoint.__dict__[_PREPARED] = prepared
+        return prepared
+
+    def _lost(self, connection: Connection) -> None:
+        self._deadlines.discard(connection)
+        self._pool.forget(connection)
+
+
+_NO_PHASES: Final = Phases()
+"""Of a kept connection: nothing was looked up, connected or shaken hands on."""
+
+
+def _outcome(
+    connection: Connection, prepared: Prepared, content: Content, headers: Headers, timing: Timing, now_ms: int
+) -> Outcome:
+    reader = connection.reader
+    status = reader.status
+    endpoint = prepared.endpoint
+    body = reader.body
+    if status is not None and reader.fault is None and (reader.complete or reader.cut):
+        if 200 <= status < 300 and endpoint.success is None:
+            exchange = _exchange(prepared, content, headers, reader.headers, body)
+            return Outcome(Kind.DELIVERED, None, None, "", status, timing, exchange)
+        kind, reason, wait_s = answer(endpoint.success, status, reader.headers, body, now_ms / 1000)
+        exchange = _exchange(prepared, content, headers, reader.headers, body[: kept_bytes(status)])
+        return Outcome(kind, reason, wait_s, "", status, timing, exchange)
+    if connection.expired:
+        reason = "timeout"
+        detail = f"The answer did not end within {endpoint.timeout_s:g} s."
+    elif reader.fault is not None:
+        reason = "protocol"
+        detail = reader.fault
+    else:
+        reason = "connect"
+        detail = "The connection broke before the answer ended."
+    if status is not None:
+        # Not an answer that counts, so its status is for people only.
+        detail = f"{detail} Its status was {status}."
+        body = body[: kept_bytes(status)]
+    exchange = _exchange(prepared, content, headers, reader.headers, body)
+    return Outcome(Kind.RETRY, reason, None, detail, None, timing, exchange)
+
+
+def _exchange(
+    prepared: Prepared, content: Content, headers: Headers, answer_headers: Headers, answer_body: bytes
+) -> Exchange:
+    endpoint = prepared.endpoint
+    body = content.body
+    return Exchange(
+        endpoint.method,
+        endpoint.url,
+        headers,
+        body.prefix,
+        body.suffix,
+        body.encoding,
+        answer_headers,
+        answer_body,
+    )
