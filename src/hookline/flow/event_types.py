@@ -28,11 +28,11 @@ class EventTypeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new event type."""
 
     name: str
-    schema: Raw | None = None
+    schema: Raw | UnsetType = UNSET
     """JSON Schema 2020-12, without remote references."""
     mode: Mode = "enforce"
     """What a payload that breaks the schema gets: `enforce` a 422, `warn` a log line, `off` nothing."""
-    example: Raw | None = None
+    example: Raw | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)] = ""
 
 
@@ -117,19 +117,19 @@ class EventTypes:
             pass  # it is committed; the next accept refreshes (see flow.endpoints)
 
 
-def _schema(raw: Raw | None) -> bytes | None:
+def _schema(raw: Raw | UnsetType) -> bytes | None:
     text = _bounded(raw, "schema", SCHEMA_BYTES_MAX)
     if text is not None:
         Schema(text)  # raises Refusal
     return text
 
 
-def _example(raw: Raw | None) -> bytes | None:
+def _example(raw: Raw | UnsetType) -> bytes | None:
     return _bounded(raw, "example", EXAMPLE_BYTES_MAX)
 
 
-def _bounded(raw: Raw | None, member: str, bytes_max: int) -> bytes | None:
-    if raw is None:
+def _bounded(raw: Raw | UnsetType, member: str, bytes_max: int) -> bytes | None:
+    if raw is UNSET:
         return None
     text = bytes(raw)
     if text == _NULL:

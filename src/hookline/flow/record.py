@@ -115,6 +115,8 @@ class Recorder:
             if not job.handed_off:
                 channel.leased_by_claim -= 1
             channel.overflow = True
+            # The sender had no room (or no file): not at once again.
+            channel.wait_until_s = max(channel.wait_until_s, self._clock.monotonic_s() + RETRY_S)
             self.release([(job.delivery_id, job.fence)])
             return
         verdict = judge(outcome, endpoint, tries=job.tries, dice=self._clock.dice(), early=job.early_s > 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -21,7 +20,7 @@ from hookline.web.auth import Authority
 from hookline.web.door import Door
 from hookline.web.errors import internal, not_found, problem_response, refusal_of
 from hookline.web.gate import Gate, MethodsOf, allow, methods_by_path
-from hookline.web.health import Ready, health_routes
+from hookline.web.health import Metrics, Ready, health_routes
 from hookline.web.history import delivery_routes, event_routes, publish_route
 from hookline.web.limits import Limits
 from hookline.web.manage import endpoint_routes, event_type_routes
@@ -40,7 +39,7 @@ def build_app(
     event_types: EventTypes,
     deliveries: Deliveries,
     ready: Ready,
-    metrics: Callable[[], bytes],
+    metrics: Metrics,
     observer: Observer,
     limits: Limits | None = None,
 ) -> ASGIApp:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -16,10 +15,11 @@ from hookline.web.views import ReadyDocument
 
 Ready = Callable[[], Awaitable[str | None]]
 """Why this process is not ready, or None: store not writable or not durable, migrations missing, draining."""
-_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+Metrics = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""The metrics page for an Accept header, and its content type."""
 
 
-def health_routes(ready: Ready, metrics: Callable[[], bytes]) -> APIRouter:
+def health_routes(ready: Ready, metrics: Metrics) -> APIRouter:
     """The routes. A backlog never makes a process unready."""
     router = APIRouter()
 
@@ -46,6 +46,7 @@ def health_routes(ready: Ready, metrics: Callable[[], bytes]) -> APIRouter:
     async def metrics_page(request: Request) -> Response:
         """Prometheus' text format."""
         read_parameters(request, ())
-        return Response(metrics(), media_type=_METRICS_TYPE)
+        page, media_type = await metrics(request.headers.get("accept", ""))
+        return Response(page, headers={"content-type": media_type})
 
     return router
