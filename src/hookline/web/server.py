@@ -21,7 +21,7 @@ from hookline.web.protocol import FrontProtocol
 from hookline.web.publish import Publisher
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+    from starlette.types import ASGIApp
 
 _BACKLOG = 2048
 _STEP_S = 0.02
@@ -35,7 +35,7 @@ class Front:
 
     def __init__(
         self,
-        app: ASGI3Application,
+        app: ASGIApp,
         authority: Authority,
         publisher: Publisher,
         observer: Observer,
