@@ -93,23 +93,21 @@ class Program:
                         await asyncio.sleep(0.05)
         raise ProgramFailed(f"hookline serve was not ready within {READY_S_MAX:g} s; its last words:\n{self._tail()}")
 
-    async def stop(self) -> int | None:
-        """Ask it to end, and end it; its exit code."""
-        if self._process is None:
-            return None
-        if self._process.poll() is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(self._process.wait, STOP_S_MAX)
-        return self.kill()
+    async def stop(self) -> None:
+        """Ask it to end, and wait. Raises `ProgramFailed` when it does not end well."""
+        assert self._process is not None
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, STOP_S_MAX)
+        if self._process.poll() != 0:
+            how = "did not end" if self._process.poll() is None else f"ended with {self._process.poll()}"
+            raise ProgramFailed(f"hookline serve {how} when it was asked to; its last words:\n{self._tail()}")
 
-    def kill(self) -> int | None:
-        """End it now, however it is; its exit code."""
-        if self._process is None:
-            return None
-        if self._process.poll() is None:
+    def kill(self) -> None:
+        """End it now, however it is."""
+        if self._process is not None and self._process.poll() is None:
             self._process.kill()
-        return self._process.wait()
+            self._process.wait()
 
     def _tail(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()

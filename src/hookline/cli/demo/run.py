@@ -60,30 +60,29 @@ async def _run(folder: Path, seconds: float | None) -> int:
     try:
         program.start()
         await program.wait_until_ready()
-        ledger = Ledger()
-        receivers = Receivers(ledger)
-        api = Api(program.url, program.key)
-        try:
-            holds = await Demo(console, program, api, ledger, receivers, ended, seconds).show()
-            code = await program.stop()
-        finally:
-            program.kill()
-            await api.close()
-            await receivers.stop()
-        if code != 0:
-            return _failed(console, ProgramFailed(f"hookline serve ended with {code} instead of 0"))
+        holds = await _with_receivers(console, program, ended, seconds)
+        await program.stop()
         return ExitCode.OK if holds else ExitCode.REFUSED
-    except Unexpected as error:
-        with contextlib.suppress(ProgramFailed):
-            program.check()
-            return _failed(console, error)
-        return _failed(console, ProgramFailed(f"the program ended by itself; {error}"))
-    except ProgramFailed as error:
+    except (ProgramFailed, Unexpected) as error:
         return _failed(console, error)
     except asyncio.CancelledError:
         return ExitCode.INTERRUPTED
     finally:
         program.kill()
+
+
+async def _with_receivers(console: Console, program: Program, ended: asyncio.Event, seconds: float | None) -> bool:
+    ledger = Ledger()
+    receivers = Receivers(ledger)
+    api = Api(program.url, program.key)
+    try:
+        return await Demo(console, program, api, ledger, receivers, ended, seconds).show()
+    except Unexpected:
+        program.check()  # when it has ended, its last words say more
+        raise
+    finally:
+        await api.close()
+        await receivers.stop()
 
 
 def _failed(console: Console, error: Exception) -> int:
