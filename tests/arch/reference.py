@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookline.adapters.observers.prometheus import PrometheusObserver
 from hookline.core.attempt import REASONS
 from hookline.core.errors import STATUS_BY_CODE
@@ -46,3 +48,36 @@ def metric_rows() -> list[str]:
         name = {"counter": family.name + "_total", "info": family.name + "_info"}.get(family.type, family.name)
         rows.append(f"| `{name}` | {family.type} | {cell(family.documentation)} |")
     return rows
+
+
+def command_sections() -> dict[str, list[str]]:
+    """Every command (`hookline events ls`) with the lines that its section must have: its help, then its options."""
+    import typer.main
+
+    from hookline.cli.main import app
+
+    sections: dict[str, list[str]] = {}
+    todo = [("hookline", typer.main.get_command(app))]
+    while todo:
+        words, command = todo.pop(0)
+        inner = getattr(command, "commands", None)
+        if inner is not None:
+            todo += [(f"{words} {name}", inner[name]) for name in inner]
+        if inner is None or words == "hookline":
+            sections[words] = [_sentence(command.help), *_parameter_rows(command)]
+    return sections
+
+
+def _parameter_rows(command: Any) -> list[str]:
+    rows = []
+    for parameter in command.params:
+        if parameter.name in ("help", "install_completion", "show_completion"):
+            continue
+        is_option = parameter.param_type_name == "option"
+        names = ", ".join(f"`{name}`" for name in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+        rows.append(f"| {names} | {cell(_sentence(parameter.help))} |")
+    return rows
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split())
