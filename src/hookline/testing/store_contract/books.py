@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 
@@ -92,6 +93,27 @@ class TestCounts(StoreContract):
         assert (await case.counts("other")).deliveries == 2
         assert (await case.counts()).deliveries == 3
         assert (await case.counts()).events == 3
+
+    async def test_books_read_while_others_write(self, case: Case) -> None:
+        """Each read of the books is of one moment: it adds up although accepts, claims and records run beside it."""
+        endpoint = await case.endpoint()
+
+        async def write() -> None:
+            for _ in range(8):
+                await case.one(endpoint, lane="k")
+                for claimed in await case.claim(endpoint, slots=3):
+                    await case.close(claimed, State.DELIVERED)
+
+        async def read() -> None:
+            for _ in range(20):
+                for who in ((), ("default",), ("default", endpoint)):
+                    await case.counts(*who)
+                await case.store.fold()
+
+        await asyncio.gather(write(), write(), write(), read(), read())
+        counts = await case.counts("default", endpoint)
+        assert counts.deliveries == 24
+        assert counts.leased == 0
 
 
 class BookWalk:
