@@ -137,8 +137,8 @@ async def fill(store: SqliteStore, count: int, **changes: Any) -> None:
 
     def work(transaction: Any) -> None:
         transaction.connection.executemany(
-            "INSERT INTO closed (id, endpoint_id, tenant, state, reason, finished_ms, fence, tries, attempts, size_bytes)"
-            " VALUES (?, x'00', ?, ?, ?, 0, 1, 1, 1, 0)",
+            "INSERT INTO closed (id, endpoint_id, tenant, state, reason, finished_ms, fence, tries, attempts,"
+            " size_bytes) VALUES (?, x'00', ?, ?, ?, 0, 1, 1, 1, 0)",
             [
                 (ids.delivery_id(sample_id(1, START_WALL_MS + n), 1), row["tenant"], row["state"], row["reason"])
                 for n in range(count)

@@ -52,45 +52,38 @@ class _Claim:
         """Take what this endpoint may have, and note when to come back."""
         transaction = self._transaction
         now_ms = transaction.now_ms
-        endpoint_id = entry.endpoint_id
-        state = transaction.execute(queries.CLAIM_STATE, (endpoint_id,)).fetchone()
+        key = bytearray(entry.endpoint_id)
+        state = transaction.execute(queries.CLAIM_STATE, (key,)).fetchone()
         if state is None or state[0] != "active" or state[1]:
-            self.next_due_s[endpoint_id] = None
+            self.next_due_s[entry.endpoint_id] = None
             return
-        _, _, wait_until_ms, probe_at_ms, tat_ms = state
+        _, _, wait_until_ms, probe_at_ms, tat_ms, leases = state
         # Nothing of it starts before this, whatever is due.
         from_ms = max(now_ms, wait_until_ms or 0, probe_at_ms or 0)
         failing = probe_at_ms is not None
         if from_ms > now_ms or (failing and not entry.probe):
-            self._later(endpoint_id, from_ms)
+            self._later(entry, key, from_ms)
             return
+        free = min(entry.slots, entry.concurrency_max - leases)
         if failing:
-            lease_ends_ms = transaction.execute(queries.LEASE_ENDS, (endpoint_id,)).fetchone()[0]
+            lease_ends_ms = transaction.execute(queries.LEASE_ENDS, (key,)).fetchone()[0]
             if lease_ends_ms is not None:
-                self._later(endpoint_id, lease_ends_ms)
+                self._later(entry, key, lease_ends_ms)
                 return
-        free = min(entry.slots, entry.concurrency_max - self._leases(endpoint_id))
-        if failing:
             free = min(free, 1)
         full = self._bytes_left <= 0 and self._taken
-        found = self._find(entry, free, probe=failing) if free > 0 and not full else []
-        from_ms = self._take(entry, found, tat_ms or 0.0, probe=failing)
-        self._later(endpoint_id, from_ms)
+        found = self._find(entry, key, free, probe=failing) if free > 0 and not full else []
+        self._later(entry, key, self._take(entry, found, tat_ms, probe=failing))
 
-    def _leases(self, endpoint_id: bytes) -> int:
-        count: int = self._transaction.execute(queries.LEASES_OF_CLAIMS, (endpoint_id,)).fetchone()[0]
-        return count
-
-    def _find(self, entry: ClaimEntry, free: int, *, probe: bool) -> list[_Due]:
+    def _find(self, entry: ClaimEntry, key: bytearray, free: int, *, probe: bool) -> list[_Due]:
         transaction = self._transaction
-        endpoint_id = entry.endpoint_id
         if self._named is not None:
-            return self._named.get(endpoint_id, [])[:free]
+            return self._named.get(entry.endpoint_id, [])[:free]
         if probe:
-            return [_Due(*row) for row in transaction.execute(queries.CLAIM_OLDEST, (endpoint_id,))]
+            return [_Due(*row) for row in transaction.execute(queries.CLAIM_OLDEST, (key,))]
         found: list[_Due] = []
         for rank in (0, 1):
-            parameters = (endpoint_id, rank, transaction.now_ms, free - len(found))
+            parameters = (key, rank, transaction.now_ms, free - len(found))
             found += [_Due(*row) for row in transaction.execute(queries.CLAIM_DUE, parameters)]
             if len(found) >= free:
                 break
@@ -129,10 +122,13 @@ class _Claim:
             fitting += 1
         return fitting
 
-    def _later(self, endpoint_id: bytes, from_ms: int) -> None:
+    def _later(self, entry: ClaimEntry, key: bytearray, from_ms: int) -> None:
         now_ms = self._transaction.now_ms
-        due = [due for due in self._transaction.execute(queries.NEXT_DUE, (endpoint_id,)).fetchone() if due is not None]
-        self.next_due_s[endpoint_id] = max(min(due), from_ms, now_ms) / 1000 - now_ms / 1000 if due else None
+        live_ms, replay_ms = self._transaction.execute(queries.NEXT_DUE, (key,)).fetchone()
+        if live_ms is None or (replay_ms is not None and replay_ms < live_ms):
+            live_ms = replay_ms
+        wait_s = None if live_ms is None else (max(live_ms, from_ms, now_ms) - now_ms) / 1000
+        self.next_due_s[entry.endpoint_id] = wait_s
 
     def result(self) -> ClaimResult:
         """Read the events of what was taken, and count it."""

@@ -34,8 +34,8 @@ def sooner(due_s: Due, endpoint_id: bytes, wait_s: float) -> None:
 def append(transaction: Transaction, endpoint_id: bytes, lane: str, delivery_id: bytes | bytearray) -> tuple[bool, int]:
     """Put a new delivery at the end of its lane: whether it is the head, and its place."""
     seq = transaction.next_seq()
-    head = transaction.execute(queries.LANE_APPEND, (endpoint_id, lane, delivery_id)).rowcount == 1
-    return head, seq
+    parameters = (bytearray(endpoint_id), lane, bytearray(delivery_id))
+    return transaction.execute(queries.LANE_APPEND, parameters).rowcount == 1, seq
 
 
 def block(transaction: Transaction, endpoint_id: bytes, lane: str, seq: int, delivery_id: bytes) -> None:
@@ -62,14 +62,17 @@ def _entries(blocks: bytes | None) -> list[bytes]:
     return [blocks[start : start + _BLOCK_BYTES] for start in range(0, len(blocks), _BLOCK_BYTES)]
 
 
-def settle(transaction: Transaction, tenant: str, endpoint_id: bytes, lane: str, due_s: Due) -> bool:
-    """Give the lane the head it should have, after anything of it was opened, closed, or is pending again.
+def settle(
+    transaction: Transaction, tenant: str, endpoint_id: bytes, lane: str, due_s: Due, *, closed: bytes | None = None
+) -> bool:
+    """Give the lane the head it should have, after anything of it was opened, closed (`closed`), or is pending again.
 
     Returns whether a held delivery was promoted; then it is also noted in `due_s`.
     """
-    head, blocks = transaction.execute(queries.LANE_FIND, (endpoint_id, lane)).fetchone() or (None, None)
-    first = transaction.execute(queries.LANE_FIRST, (endpoint_id, lane)).fetchone()
-    if head is not None and (first is None or head != first[0]):
+    place = (bytearray(endpoint_id), lane)
+    head, blocks = transaction.execute(queries.LANE_FIND, place).fetchone() or (None, None)
+    first = transaction.execute(queries.LANE_FIRST, place).fetchone()
+    if head not in (None, closed) and (first is None or head != first[0]):
         found = transaction.execute(queries.LANE_STATE, (head,)).fetchone()
         if found is not None and found[0] in (_LEASED, _UNCONFIRMED):
             return False  # it is in flight: when it comes back, the older one goes first
@@ -77,23 +80,24 @@ def settle(transaction: Transaction, tenant: str, endpoint_id: bytes, lane: str,
             _hold(transaction, tenant, endpoint_id, head)
     if first is None:
         if blocks:
-            transaction.execute(queries.LANE_SET, (endpoint_id, lane, None, blocks))
+            transaction.execute(queries.LANE_SET, (*place, None, blocks))
         else:
-            transaction.execute(queries.LANE_DELETE, (endpoint_id, lane))
+            transaction.execute(queries.LANE_DELETE, place)
         return False
     identifier, seq, state, due_ms = first
     if state in (_LEASED, _UNCONFIRMED):
         return False
+    key = bytearray(identifier)
     if blocks and int.from_bytes(blocks[:_SEQ_BYTES], "big") < seq:
         if state == _PENDING:
             _hold(transaction, tenant, endpoint_id, identifier)
-        transaction.execute(queries.LANE_SET, (endpoint_id, lane, None, blocks))
+        transaction.execute(queries.LANE_SET, (*place, None, blocks))
         return False
     if identifier != head:
-        transaction.execute(queries.LANE_SET, (endpoint_id, lane, identifier, blocks))
+        transaction.execute(queries.LANE_SET, (*place, key, blocks))
     if state != _HELD:
         return False
-    transaction.execute(queries.OPEN_STATE, (_PENDING, identifier))
+    transaction.execute(queries.OPEN_STATE, (_PENDING, key))
     transaction.moved(tenant, endpoint_id, _HELD, _PENDING)
     sooner(due_s, endpoint_id, (due_ms - transaction.now_ms) / 1000)
     return True

@@ -41,10 +41,10 @@ DEDUPE_ADD = "INSERT OR REPLACE INTO dedupe (key, kind, expires_ms, value) VALUE
 # ----------------------------------------------------------------------------------------------------- claim
 
 CLAIM_STATE = (
-    "SELECT e.state, e.deleted, s.wait_until_ms, s.probe_at_ms, s.tat_ms"
+    "SELECT e.state, e.deleted, s.wait_until_ms, s.probe_at_ms, coalesce(s.tat_ms, 0),"
+    " (SELECT count(*) FROM open o WHERE o.state = 1 AND o.endpoint_id = e.id AND o.handoff = 0)"
     " FROM endpoints e LEFT JOIN endpoint_states s ON s.endpoint_id = e.id WHERE e.id = ?"
 )
-LEASES_OF_CLAIMS = "SELECT count(*) FROM open WHERE endpoint_id = ? AND state = 1 AND handoff = 0"
 LEASE_ENDS = "SELECT min(lease_until_ms) FROM open WHERE endpoint_id = ? AND state = 1"
 _CLAIM_COLUMNS = "id, event_id, fence, tries, attempts, lost, size_bytes, lane, due_ms, rank"
 CLAIM_DUE = (
@@ -114,6 +114,11 @@ OPEN_RELEASE = "UPDATE open SET state = 0, handoff = 0, lease_until_ms = 0 WHERE
 OPEN_STATE = "UPDATE open SET state = ? WHERE id = ?"
 OPEN_DUE = "UPDATE open SET due_ms = ? WHERE id = ?"
 OPEN_DELETE = "DELETE FROM open WHERE id = ?"
+CLOSE = (
+    "INSERT INTO closed (id, event_id, endpoint_id, tenant, state, finished_ms, fence, tries, attempts, size_bytes,"
+    " lane, seq, reason) SELECT id, event_id, endpoint_id, tenant, ?, ?, fence, ?, ?, size_bytes, lane, seq, ?"
+    " FROM open WHERE id = ?"
+)
 CLOSED_ADD = (
     "INSERT INTO closed (id, event_id, endpoint_id, tenant, state, finished_ms, fence, tries, attempts, size_bytes,"
     " lane, seq, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

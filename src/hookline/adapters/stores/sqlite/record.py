@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hookline.adapters.stores.sqlite import lanes, queries, rows
+from hookline.adapters.stores.sqlite import lanes, queries
 from hookline.adapters.stores.sqlite.accept import NewRows
 from hookline.adapters.stores.sqlite.rows import OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -84,7 +84,8 @@ class _Record:
 
     def _single(self, item: RecordItem) -> bool:
         transaction = self.transaction
-        found = transaction.execute(queries.OPEN_FIND, (item.delivery_id,)).fetchone()
+        key = bytearray(item.delivery_id)
+        found = transaction.execute(queries.OPEN_FIND, (key,)).fetchone()
         if found is None:
             return False
         row = OpenRow(*found)
@@ -98,7 +99,7 @@ class _Record:
         if item.attempt is not None:
             row.attempts += 1
             row.lost = 0
-            self._attempts += (bytearray(item.delivery_id), item.fence, bytearray(item.attempt))
+            self._attempts += (key, item.fence, bytearray(item.attempt))
         row.lost += item.lost
         if after == _PENDING:
             self._again(row, item)
@@ -113,15 +114,17 @@ class _Record:
         transaction = self.transaction
         due_ms = transaction.now_ms + int(item.wait_s * 1000)
         reason = item.reason or row.reason
-        transaction.execute(queries.OPEN_RETRY, (due_ms, row.tries, row.attempts, row.lost, reason, row.id))
+        transaction.execute(queries.OPEN_RETRY, (due_ms, row.tries, row.attempts, row.lost, reason, bytearray(row.id)))
         transaction.moved(row.tenant, row.endpoint_id, row.state, _PENDING)
         _is_pending(transaction, row, due_ms, self.due_s)
 
 
 def close(transaction: Transaction, row: OpenRow, state: int, reason: str | None) -> None:
     """Move an open delivery to the closed ones. Its lane is the caller's business."""
-    transaction.execute(queries.OPEN_DELETE, (row.id,))
-    transaction.execute(queries.CLOSED_ADD, rows.closed_parameters(row, state, transaction.now_ms, reason))
+    key = bytearray(row.id)
+    parameters = (state, transaction.now_ms, row.tries, row.attempts, reason, key)
+    transaction.execute(queries.CLOSE, parameters)
+    transaction.execute(queries.OPEN_DELETE, (key,))
     transaction.moved(row.tenant, row.endpoint_id, row.state, state)
 
 
@@ -130,7 +133,7 @@ def _left_lane(transaction: Transaction, row: OpenRow, *, blocks: bool, due_s: l
     assert row.seq is not None
     if blocks:
         lanes.block(transaction, row.endpoint_id, row.lane, row.seq, row.id)
-    lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s)
+    lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s, closed=row.id)
 
 
 def leave_lane(transaction: Transaction, row: OpenRow, due_s: lanes.Due) -> None:

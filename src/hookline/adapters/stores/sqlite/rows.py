@@ -140,22 +140,3 @@ class ClosedRow(msgspec.Struct, gc=False):
     lane: str | None
     seq: int | None
     reason: str | None
-
-
-def closed_parameters(row: OpenRow, state: int, finished_ms: int, reason: str | None) -> tuple[Any, ...]:
-    """The parameters of `queries.CLOSED_ADD` for an open delivery that ends as `state`."""
-    return (
-        row.id,
-        row.replay_of,
-        row.endpoint_id,
-        row.tenant,
-        state,
-        finished_ms,
-        row.fence,
-        row.tries,
-        row.attempts,
-        row.size_bytes,
-        row.lane,
-        row.seq,
-        reason,
-    )
