@@ -1,1 +1,11 @@
-"""Contract suites, a told clock, faults, and a receiver that misbehaves on cue."""
+"""Contract suites, a told clock, faults, and a receiver that misbehaves on cue.
+
+    clock                                           a clock that is told what to say
+    receiver, answers, wire, certificates           a webhook receiver for tests, and what it answers
+    mailbox                                         a sender that is not HTTP
+    faults                                          a store that fails at call n, before or after its commit
+    samples                                         events and endpoints to test with
+    store_contract, queue_contract, sender_contract what every adapter promises
+
+Only the three contract suites need pytest; everything else can be used by any program.
+"""

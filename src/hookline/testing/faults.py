@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -94,7 +95,7 @@ class FaultyStore:
             raise fault.error
 
     def _known(self, method: str) -> str:
-        if not asyncio.iscoroutinefunction(getattr(self._store, method, None)):
+        if not inspect.iscoroutinefunction(getattr(self._store, method, None)):
             raise ValueError(f"a store has no method {method} that can fail")
         return method
 
@@ -108,7 +109,7 @@ class _Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        if not asyncio.iscoroutinefunction(method):
+        if not inspect.iscoroutinefunction(method):
             return method
 
         async def call(*args: Any, **named: Any) -> Any:
