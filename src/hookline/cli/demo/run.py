@@ -51,7 +51,7 @@ async def _run(folder: Path, seconds: float | None) -> int:
         # The first time the demo does its sums and leaves; the second time it leaves.
         task.cancel() if ended.is_set() else ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end)
     try:
         program = Program(folder)
@@ -86,7 +86,7 @@ async def _with_receivers(console: Console, program: Program, ended: asyncio.Eve
 
 
 def _failed(console: Console, error: Exception) -> int:
-    console.print(Text(f"\nThe demo failed: {error}", "bold red"))
+    console.print(Text(f"\nThe demo failed: {error}", "bold red"), soft_wrap=True)
     return ExitCode.REFUSED
 
 
@@ -135,7 +135,7 @@ class Demo:
         return self._begin_s + self._show_s - time.perf_counter()
 
     def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(line, style))
+        self._console.print(Text(line, style), soft_wrap=True)  # a command must be one line, to be copied
 
     async def _set_up(self) -> None:
         self._say(f"Hookline runs at {self._program.url} on SQLite in {self._program.log.parent}", "bold")
