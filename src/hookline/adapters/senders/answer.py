@@ -120,7 +120,8 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or of the trailer (which goes nowhere)."""
-        self._fields.append((name.lower(), value))
+        if not self._head_done:
+            self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head has ended, of an interim answer or of the final one."""
@@ -146,7 +147,7 @@ class AnswerReader:
         for field in fields:
             if field[0] in _NOTED:
                 self._note(field[0], field[1], version)
-        self.reusable = version == "1.1" and self._parser.should_keep_alive()
+        self.reusable = self.fault is None and version == "1.1" and self._parser.should_keep_alive()
         if 300 <= status < 400:
             self.cut = True  # never followed, so its body tells nothing
         else:
