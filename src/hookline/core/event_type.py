@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable
-from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from hookline.core.errors import Refusal
@@ -23,14 +22,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}")
 T = TypeVar("T", bound=Hashable)
 
 
-@lru_cache(maxsize=4096)  # a publisher sends few names very often
-def _is_name(name: str) -> bool:
+def is_type(name: str) -> bool:
+    """Whether `name` is 1 to 255 of `[A-Za-z0-9_.:/-]`, alphanumeric first."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_type(name: str) -> None:
-    """Raise `Refusal` (`invalid_event_type`) unless `name` is 1 to 255 of `[A-Za-z0-9_.:/-]`, alphanumeric first."""
-    if not _is_name(name):
+    """Raise `Refusal` (`invalid_event_type`) unless `name` is an event type."""
+    if not is_type(name):
         raise Refusal(
             "invalid_event_type",
             "An event type is 1 to 255 of A-Z a-z 0-9 _ . : / - and begins with a letter or a digit.",
@@ -42,7 +41,7 @@ def check_pattern(pattern: str) -> None:
     """Raise `Refusal` (`invalid_event_type`) unless `pattern` is `*`, an event type, or a prefix and `.*`."""
     if pattern == "*":
         return
-    if len(pattern) > NAME_CHARS_MAX or not _is_name(pattern.removesuffix(".*")):
+    if len(pattern) > NAME_CHARS_MAX or not is_type(pattern.removesuffix(".*")):
         raise Refusal(
             "invalid_event_type",
             "A pattern is *, an event type as order.created, or a prefix as order.* (a star only at the end).",
