@@ -237,8 +237,9 @@ class Accept:
     async def _accept_routed(self, batch: list[_Pending]) -> Sequence[AcceptResult]:
         for _ in range(_ROUTE_TRIES):
             version = self._registry.version
+            now_ms = self._store.now_ms()
             for pending in batch:
-                pending.request = self._route(pending)
+                pending.request = self._route(pending, now_ms)
             committed = False
             try:
                 requests = [p.request for p in batch if p.request is not None]
@@ -252,10 +253,9 @@ class Accept:
                     self._give_back(batch)
         raise StoreUnavailable("The configuration changes too fast.")
 
-    def _route(self, pending: _Pending) -> AcceptRequest:
+    def _route(self, pending: _Pending, now_ms: int) -> AcceptRequest:
         items: list[NewEvent] = []
         rows = 0
-        now_ms = self._store.now_ms()
         for draft, event_id in pending.drafts:
             event = _event(draft, event_id, pending.tenant)
             wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0

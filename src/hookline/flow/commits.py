@@ -58,7 +58,11 @@ class SharedCommits(Generic[T]):
         """How long the oldest waiting entry has waited; 0 when nothing waits."""
         if not self.waiting:
             return 0.0
-        oldest = min(queue[0][3] for queue in self._tenants.values())
+        tenants = self._tenants
+        if len(tenants) == 1:
+            oldest = next(iter(tenants.values()))[0][3]
+        else:
+            oldest = min(queue[0][3] for queue in tenants.values())
         return self._clock.monotonic_s() - oldest
 
     @property

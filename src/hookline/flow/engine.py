@@ -106,19 +106,22 @@ class Engine:
         )
         self.worker = Worker(store, self.deliver, self.wake, queue, clock, observer)
         self.rescue = Rescue(store, self.registry, self.recorder, self.report)
-        self.upkeep = Upkeep(
-            store,
+        self.upkeep = self._upkeep(bounds)
+        self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
+        self._loops: list[asyncio.Task[Any]] = []
+        self.draining = False
+
+    def _upkeep(self, bounds: Limits) -> Upkeep:
+        return Upkeep(
+            self.store,
             self.registry,
             self.rescue,
             self.report,
             self.wake,
-            clock,
-            observer,
+            self.clock,
+            self.observer,
             open_max=bounds.open_max,
         )
-        self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
-        self._loops: list[asyncio.Task[Any]] = []
-        self.draining = False
 
     def _tenant_of(self, endpoint_id: bytes) -> str | None:
         endpoint = self.registry.endpoint(endpoint_id)
