@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from hookline.cli.main import main
@@ -118,3 +127,83 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
         return Ended(int(code), out, err)
 
     return call
+
+
+@dataclass
+class Server:
+    """The real program in a process of its own, in a folder of its own."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen[bytes]
+    environment: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """The operator's key, as the program wrote it."""
+        return (self.folder / "hookline.key").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        """What it wrote to stderr."""
+        return (self.folder / "stderr").read_text()
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+StartServer = Callable[..., contextlib.AbstractContextManager[Server]]
+
+
+@contextlib.contextmanager
+def _running(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
+    environment |= {"HOOKLINE_PORT": str(port), "HOOKLINE_ALLOW_NETWORKS": "127.0.0.0/8,::1/128"}
+    environment |= {f"HOOKLINE_{name.upper()}": value for name, value in settings.items()}
+    with (folder / "stderr").open("wb") as stderr:
+        command = [sys.executable, "-m", "hookline", "serve", *options]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=stderr, stdout=stderr)
+    server = Server(folder, f"http://127.0.0.1:{port}", process, environment)
+    try:
+        end_s = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                if httpx2.get(f"{server.url}/readyz", trust_env=False).status_code == 200:
+                    break
+            assert process.poll() is None, server.log
+            assert time.monotonic() < end_s, server.log
+            time.sleep(0.05)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_server() -> StartServer:
+    """Starts the real program in a folder, until the end of a `with`."""
+    return _running
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that all tests of a process may use."""
+    with _running(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The same, and the command line speaks to it."""
+    monkeypatch.setenv("HOOKLINE_URL", shared_server.url)
+    monkeypatch.setenv("HOOKLINE_KEY", shared_server.key)
+    return shared_server
