@@ -6,18 +6,21 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import uvloop
+from tests.web.api import KEY, TENANT_ONLY_KEY, Api, CheckedSender, services
 
+from hookline.adapters.stores.sqlite import SqliteStore
 from hookline.flow.answers import Answer, Done
-from hookline.web.auth import Authority, operator_keys
+from hookline.testing.clock import ToldClock
+from hookline.web.app import build_app
+from hookline.web.auth import READ, Authority, Key, digest, operator_keys
 from hookline.web.limits import Limits
 from hookline.web.server import Front
-
-KEY = "correct-horse-battery"
-HEAD = f"POST /v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n".encode()
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
@@ -167,3 +170,38 @@ async def make_rig() -> AsyncIterator[RigMaker]:
         for wire in rig.wires:
             await wire.close()
         await rig.front.stop(1.0)
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    """The API on a port of its own, its store in a folder of its own."""
+    clock, sender, publisher, observer = ToldClock(), CheckedSender(), ToldPublisher(), NotedObserver()
+    store = SqliteStore(str(tmp_path / "hookline.db"), clock, disk_free_min_bytes=0)
+    await store.start()
+    notified: dict[bytes, float] = {}
+    registry, maker, parts = services(store, clock, sender, notified)
+    ready: list[str | None] = [None]
+    keys = {**operator_keys(KEY), digest(TENANT_ONLY_KEY): Key("acme", frozenset({READ}))}
+
+    async def is_ready() -> str | None:
+        return ready[0]
+
+    async def metrics(accept: str) -> tuple[bytes, str]:
+        return f"accept {accept}".encode(), "text/plain; version=1.0.0"
+
+    authority = Authority(keys)
+    app = build_app(
+        authority=authority,
+        publisher=publisher,
+        ready=is_ready,
+        metrics=metrics,
+        observer=observer,  # type: ignore[arg-type]
+        **parts,
+    )
+    front = Front(app, authority, publisher, observer)  # type: ignore[arg-type]
+    addresses = await front.start("127.0.0.1", 0)
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{addresses[0][1]}", headers=headers) as client:
+        yield Api(client, store, registry, sender, clock, publisher, observer, ready, maker, notified)
+    await front.stop(1.0)
+    await store.stop()

@@ -200,6 +200,7 @@ async def test_other_routes_reach_the_application(make_rig):
     wire = await rig.wire()
     for data, body in (
         (b"GET /a%20b?q=1 HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /a b 0"),
+        (POST + b"Content-Length: 70000\r\n\r\n" + b"x" * 70_000, b"POST /x 70000"),
         (POST + b"Content-Length: 3\r\n\r\nabc", b"POST /x 3"),
         (
             b"POST http://h/abs HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",

@@ -47,16 +47,13 @@ def build_app(
     bounds = limits if limits is not None else Limits()
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     door = Door(authority, bounds.manage_bytes_max)
-    for router in (
-        publish_route(authority, publisher, bounds.publish_bytes_max),
-        event_routes(door, deliveries),
-        delivery_routes(door, deliveries),
-        endpoint_routes(door, endpoints),
-        event_type_routes(door, event_types),
-        health_routes(ready, metrics),
-    ):
-        app.include_router(router)
-    app.include_router(page_routes(app, __version__))
+    publish_route(app.router, authority, publisher, bounds.publish_bytes_max)
+    event_routes(app.router, door, deliveries)
+    delivery_routes(app.router, door, deliveries)
+    endpoint_routes(app.router, door, endpoints)
+    event_type_routes(app.router, door, event_types)
+    health_routes(app.router, ready, metrics)
+    page_routes(app, __version__)
     methods_of = methods_by_path(app.routes)
     _handle_errors(app, methods_of, observer)
     return Gate(app, methods_of)

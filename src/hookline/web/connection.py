@@ -32,6 +32,8 @@ IDLE: Final = 0
 HEAD: Final = 1
 BODY: Final = 2
 DEAF: Final = 3
+_OF_AUTHORIZED: Final = frozenset({403, 409, 413, 415, 422})
+"""Refusals that come only after the key was found right."""
 SLICE_BYTES: Final = 16 * 1024
 """So much is parsed at once: it bounds the pipelined requests that can wait as objects."""
 
@@ -100,6 +102,7 @@ class Connection(HttpToolsProtocol):
         self._lost = False
         self._refused = False
         self._lingering = False
+        self._spilling = False
         self._discarded_bytes = 0
         self._closing_since: float | None = None
 
@@ -156,7 +159,7 @@ class Connection(HttpToolsProtocol):
         if self._closing_since is not None and now - self._closing_since > limits.write_s:
             self.transport.abort()
         elif self._lingering:
-            if age_s > limits.linger_s:
+            if age_s > (limits.spill_s if self._spilling else limits.linger_s):
                 self.transport.abort()
         elif self._phase == IDLE:
             if self._current is None and age_s > limits.idle_s:
@@ -185,7 +188,7 @@ class Connection(HttpToolsProtocol):
     def _begin(self, request: Request) -> None:
         if request.answer is not None:
             self.transport.write(self._shared.heads.render(request.answer, keep=False))
-            self.finish()
+            self.finish(request.answer.status)
             return
         self._current = request
         if request.cycle is not None:
@@ -246,7 +249,7 @@ class Connection(HttpToolsProtocol):
             return
         if self._backlog or (self._current is not None and self._current is not self._reading):
             return
-        if self.flow.held:
+        if self.flow.read_paused:
             self._since = self.loop.time()
             self.flow.release()
         if self._expecting and self._current is None:
@@ -323,11 +326,12 @@ class Connection(HttpToolsProtocol):
 
     def _discard(self, count: int) -> None:
         self._discarded_bytes += count
-        if self._discarded_bytes > self._limits.linger_bytes_max:
+        limits = self._limits
+        if self._discarded_bytes > (limits.spill_bytes_max if self._spilling else limits.linger_bytes_max):
             self.flow.hold()
 
-    def finish(self) -> None:
-        """Close when the client can have read the answer.
+    def finish(self, status: int = 200) -> None:
+        """Close when the client can have read the answer, whose status this is.
 
         A socket closed with unread bytes sends a reset, which destroys an answer that is still on its way. So with
         anything unread only our side is closed; the rest waits for the client's end, for `linger_s` at most.
@@ -341,6 +345,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
             return
         self._lingering = True
+        self._spilling = status in _OF_AUTHORIZED
         self._backlog = b""
         if self.transport.can_write_eof():
             self.transport.write_eof()

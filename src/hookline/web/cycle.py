@@ -42,8 +42,8 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
 
-    def finish(self) -> None:
-        """Close when the client can have read the answer."""
+    def finish(self, status: int = 200) -> None:
+        """Close when the client can have read the answer, whose status this is."""
         ...
 
 
@@ -53,6 +53,8 @@ class Outlet(asyncio.Transport):
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self._connection = connection
+        self.status = 200
+        """Of the answer that is being written."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write to the client."""
@@ -64,7 +66,7 @@ class Outlet(asyncio.Transport):
 
     def close(self) -> None:
         """End the connection after this answer."""
-        self._connection.finish()
+        self._connection.finish(self.status)
 
 
 class Cycle(RequestResponseCycle):
@@ -81,9 +83,10 @@ class Cycle(RequestResponseCycle):
         expects: bool,
         keep: bool,
     ) -> None:
+        self._outlet = Outlet(connection)
         super().__init__(
             scope=scope,
-            transport=Outlet(connection),
+            transport=self._outlet,
             flow=flow,
             logger=_SILENT,  # the application's outermost layer logs what it did not expect
             access_logger=_SILENT,
@@ -97,6 +100,8 @@ class Cycle(RequestResponseCycle):
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send a part of the response."""
-        if self.more_body and not self.response_started:
-            self.keep_alive = False
+        if message["type"] == "http.response.start":
+            self._outlet.status = message["status"]
+            if self.more_body:
+                self.keep_alive = False
         await super().send(message)

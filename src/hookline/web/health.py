@@ -19,9 +19,8 @@ Metrics = Callable[[str], Awaitable[tuple[bytes, str]]]
 """The metrics page for an Accept header, and its content type."""
 
 
-def health_routes(ready: Ready, metrics: Metrics) -> APIRouter:
+def health_routes(router: APIRouter, ready: Ready, metrics: Metrics) -> None:
     """The routes. A backlog never makes a process unready."""
-    router = APIRouter()
 
     @router.get("/healthz", **operation("Alive", 200, ReadyDocument, tenant=False, tag="health"))
     async def healthz(request: Request) -> Response:
@@ -48,5 +47,3 @@ def health_routes(ready: Ready, metrics: Metrics) -> APIRouter:
         read_parameters(request, ())
         page, media_type = await metrics(request.headers.get("accept", ""))
         return Response(page, headers={"content-type": media_type})
-
-    return router

@@ -63,10 +63,9 @@ def _next(cursor: bytes | None) -> str | None:
     return None if cursor is None else make_cursor(cursor)
 
 
-def publish_route(authority: Authority, publisher: Publisher, bytes_max: int) -> APIRouter:
+def publish_route(router: APIRouter, authority: Authority, publisher: Publisher, bytes_max: int) -> None:
     """`POST /v1/events` as an ordinary route: for servers without our front, and for targets that it does not
     recognise byte for byte. It answers the same."""
-    router = APIRouter()
 
     @router.post(
         PATH,
@@ -87,12 +86,9 @@ def publish_route(authority: Authority, publisher: Publisher, bytes_max: int) ->
         publisher.publish(admission.tenant, admission.headers, admission.content_type, body, done)
         return response_of(await answered)
 
-    return router
 
-
-def event_routes(door: Door, deliveries: Deliveries) -> APIRouter:
+def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
     """Looking at events, and replaying one."""
-    router = APIRouter()
 
     @router.get(PATH, **operation("List", 200, "EventPage", query=_OF_EVENTS, tag="events"))
     async def list_events(request: Request) -> Response:
@@ -118,12 +114,9 @@ def event_routes(door: Door, deliveries: Deliveries) -> APIRouter:
         event_id = identifier_in_path(request, ids.EVENT)
         return answer(await deliveries.replay(visit.tenant, event_id, await door.body(request)), 202)
 
-    return router
 
-
-def delivery_routes(door: Door, deliveries: Deliveries) -> APIRouter:
+def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
     """Looking at deliveries and attempts, retrying, discarding, counting."""
-    router = APIRouter()
 
     @router.get("/v1/deliveries", **operation("List", 200, "DeliveryPage", query=_OF_DELIVERIES, tag="deliveries"))
     async def list_deliveries(request: Request) -> Response:
@@ -171,5 +164,3 @@ def delivery_routes(door: Door, deliveries: Deliveries) -> APIRouter:
         """The books, of one moment: of the tenant, or of all for an operator who names none."""
         principal = door.enter(request, READ).principal
         return answer(stats_document(await deliveries.counts(None if principal.every_tenant else principal.tenant)))
-
-    return router

@@ -36,5 +36,8 @@ class Limits(msgspec.Struct, frozen=True):
     the answer is not lost to a reset."""
     linger_bytes_max: int = 512 * 1024
     """What is read and thrown away meanwhile."""
+    spill_s: float = 10.0
+    """The same for a client whose key was right: many send their whole body before they look at the answer."""
+    spill_bytes_max: int = 64 * 1024 * 1024
     sweep_s: float = 1.0
     """All connections are checked against the times above once in so many seconds."""

@@ -35,13 +35,11 @@ def _next(cursor: bytes | None) -> str | None:
     return None if cursor is None else make_cursor(cursor)
 
 
-def endpoint_routes(door: Door, endpoints: Endpoints) -> APIRouter:
+def endpoint_routes(router: APIRouter, door: Door, endpoints: Endpoints) -> None:
     """The routes of endpoints; `{endpoint}` is an id or a uid."""
-    router = APIRouter()
     _endpoint_collection(router, door, endpoints)
     _endpoint_states(router, door, endpoints)
     _endpoint_secrets(router, door, endpoints)
-    return router
 
 
 def _endpoint_collection(router: APIRouter, door: Door, endpoints: Endpoints) -> None:
@@ -139,9 +137,8 @@ def _endpoint_secrets(router: APIRouter, door: Door, endpoints: Endpoints) -> No
         return answer(await endpoints.rotate(visit.tenant, request.path_params["endpoint"], body))
 
 
-def event_type_routes(door: Door, event_types: EventTypes) -> APIRouter:
+def event_type_routes(router: APIRouter, door: Door, event_types: EventTypes) -> None:
     """The routes of event types."""
-    router = APIRouter()
 
     @router.post(
         "/v1/event-types",
@@ -184,5 +181,3 @@ def event_type_routes(door: Door, event_types: EventTypes) -> APIRouter:
         visit = door.enter(request, MANAGE)
         await event_types.delete(visit.tenant, request.path_params["name"])
         return no_content()
-
-    return router

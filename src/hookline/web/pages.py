@@ -44,37 +44,36 @@ _FILES: Final = {
 _CACHED: Final = {"cache-control": "public, max-age=3600"}
 
 
-def page_routes(app: FastAPI, version: str) -> APIRouter:
-    """The routes; call it when all others are there."""
-    router = APIRouter(include_in_schema=False)
+def page_routes(app: FastAPI, version: str) -> None:
+    """The routes."""
+    router = app.router
     document: list[bytes] = []
 
-    @router.get("/openapi.json")
+    @router.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:
         """The OpenAPI document, made once."""
         if not document:
             document.append(msgspec.json.encode(openapi(app, version)))
         return Response(document[0], media_type="application/json")
 
-    @router.get("/docs")
+    @router.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         """The page."""
         return Response(_HTML, media_type="text/html", headers={"content-security-policy": _POLICY})
 
-    @router.get("/docs/start.js")
+    @router.get("/docs/start.js", include_in_schema=False)
     async def start() -> Response:
         """What starts the page: a file, so that the policy need not allow inline scripts."""
         return Response(_START, media_type="text/javascript", headers=_CACHED)
 
     for name, media_type in _FILES.items():
         _file(router, name, media_type)
-    return router
 
 
 def _file(router: APIRouter, name: str, media_type: str) -> None:
     content: list[bytes] = []
 
-    @router.get(f"/docs/{name}")
+    @router.get(f"/docs/{name}", include_in_schema=False)
     async def file() -> Response:
         if not content:
             content.append(resources.files("fastapi_swagger.resources").joinpath(name).read_bytes())

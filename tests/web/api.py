@@ -1,0 +1,171 @@
+"""The whole API in one process: real store, real front, real services; the engine is replaced by the test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import msgspec
+
+from hookline.adapters.stores.sqlite import SqliteStore
+from hookline.core import ids
+from hookline.core.attempt import Exchange, Timing
+from hookline.core.delivery import State
+from hookline.core.endpoint import Endpoint, EndpointSpec
+from hookline.core.errors import Refusal
+from hookline.core.event import Event
+from hookline.core.history import AttemptRecord
+from hookline.core.ids import IdMaker
+from hookline.core.secret import Keyring
+from hookline.flow.catalogue import Catalogue
+from hookline.flow.deliveries import Deliveries
+from hookline.flow.endpoints import Endpoints
+from hookline.flow.event_types import EventTypes
+from hookline.flow.registry import Registry
+from hookline.flow.route import matches
+from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
+from hookline.testing.clock import ToldClock
+
+KEY = "correct-horse-battery"
+TENANT_ONLY_KEY = "only-reads-for-acme"
+
+
+@dataclass
+class CheckedSender:
+    """A sender that is asked about addresses only."""
+
+    kind: str = "http"
+    warnings: Sequence[str] = ()
+    refusal: Refusal | None = None
+
+    async def check(self, spec: EndpointSpec) -> Sequence[str]:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.warnings
+
+    def destination(self, endpoint: Endpoint) -> str:
+        return endpoint.url
+
+    async def send(self, request: Any) -> Any:
+        raise NotImplementedError
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Api:
+    """A client with the operator's key, and what stands behind it."""
+
+    client: httpx2.AsyncClient
+    store: SqliteStore
+    registry: Registry
+    sender: CheckedSender
+    clock: ToldClock
+    publisher: Any
+    observer: Any
+    ready: list[str | None]
+    ids: IdMaker
+    notified: dict[bytes, float] = field(default_factory=dict)
+
+    async def call(self, method: str, path: str, status: int, json: Any = None, **more: Any) -> Any:
+        """The answer's document, after a look at its status and its form."""
+        answer = await self.client.request(method, path, json=json, **more)
+        assert answer.status_code == status, answer.text
+        if status >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == status
+        return answer.json() if answer.content else None
+
+    async def refused(self, method: str, path: str, code: str, json: Any = None, **more: Any) -> dict[str, Any]:
+        """The problem, after a look at its code."""
+        answer = await self.client.request(method, path, json=json, **more)
+        problem = answer.json()
+        assert problem["code"] == code, problem
+        assert answer.headers["content-type"] == "application/problem+json"
+        return problem
+
+    async def endpoint(self, **spec: Any) -> dict[str, Any]:
+        """A new endpoint."""
+        return await self.call("POST", "/v1/endpoints", 201, {"url": "https://receiver.example/hook", **spec})
+
+    async def event(self, to: Sequence[dict[str, Any]] = (), **fields: Any) -> Event:
+        """An accepted event with a delivery to each of these endpoints."""
+        event = Event(**{"id": self.ids.make(self.store.now_ms()), "tenant": "default", "type": "order.created",
+                         "data": b'{ "total": 1.50 }', **fields})  # fmt: skip
+        rows = [NewDelivery(ids.parse(ids.ENDPOINT, e["id"]) or b"", n) for n, e in enumerate(to, 1)]
+        await self.store.accept([AcceptRequest(event.tenant, [NewEvent(event, rows)])], self.registry.version)
+        return event
+
+    async def attempt(self, event: Event, endpoint: dict[str, Any], after: State, **fields: Any) -> str:
+        """Claim what is due of the endpoint and record an attempt; the delivery's id."""
+        endpoint_id = ids.parse(ids.ENDPOINT, endpoint["id"]) or b""
+        claimed = (await self.store.claim([ClaimEntry(endpoint_id, 1, 30.0, 32)])).claimed[0]
+        record = AttemptRecord(
+            **{
+                "number": claimed.attempts + 1,
+                "at_ms": self.store.now_ms(),
+                "kind": "delivered" if after is State.DELIVERED else "retry",
+                "duration_us": 12_345,
+                "timing": Timing(1000, 2000, None, 9000, 12_345),
+                "exchange": Exchange(
+                    "POST",
+                    "https://receiver.example/hook",
+                    [(b"webhook-id", event.public_id.encode()), (b"x", b"1"), (b"x", b"2")],
+                    b'{"data":',
+                    b"}",
+                    0,
+                    [(b"content-type", b"text/plain"), (b"x-odd", b"\xff")],
+                    b"no",
+                ),
+                **fields,
+            }
+        )
+        item = RecordItem(
+            claimed.delivery_id, claimed.fence, endpoint_id, "default", after,
+            wait_s=5.0, tries=1, reason=record.reason, attempt=record.pack(),
+        )  # fmt: skip
+        await self.store.record([item])
+        return ids.text(ids.DELIVERY, claimed.delivery_id)
+
+
+def services(store: SqliteStore, clock: ToldClock, sender: CheckedSender, notified: dict[bytes, float]) -> Any:
+    """The registry, the id maker, and the three services over a store."""
+    keyring = Keyring([b"k" * 32])
+    registry = Registry(store, keyring)
+    catalogue = Catalogue(store)
+    maker = IdMaker(b"test")
+    notify = notified.update
+    return (
+        registry,
+        maker,
+        {
+            "endpoints": Endpoints(store, registry, catalogue, keyring, {"http": sender}, clock, maker, notify),
+            "event_types": EventTypes(store, registry, catalogue),
+            "deliveries": Deliveries(store, registry, catalogue, lambda event: matches(event, registry), maker, notify),
+        },
+    )
+
+
+def is_documented(document: dict[str, Any], method: str, path: str, status: int) -> bool:
+    """Whether the OpenAPI document knows that this request can be answered so."""
+    for template, item in document["paths"].items():
+        pattern = re.sub(r"\\\{name\\\}", ".+", re.escape(template))
+        if re.fullmatch(re.sub(r"\\\{[a-z]+\\\}", "[^/]+", pattern), path) and method.lower() in item:
+            return str(status) in item[method.lower()]["responses"]
+    return False
+
+
+def is_shaped(document: dict[str, Any], name: str, value: Any) -> None:
+    """Raise unless `value` is what the component `name` says."""
+    import jsonschema_rs
+
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    jsonschema_rs.validator_for(schema).validate(value)
+
+
+def encoded(value: Any) -> bytes:
+    """JSON."""
+    return msgspec.json.encode(value)
