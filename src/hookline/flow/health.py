@@ -51,6 +51,9 @@ class HealthKeeper:
 
     def judge(self, channel: Channel, endpoint: Endpoint, job: Job, verdict: Verdict) -> None:
         """Take an attempt's verdict into account."""
+        if verdict.success and channel.health == _CLEAN and not verdict.endpoint_wait_s:
+            channel.slow.success()  # nearly every attempt ends here
+            return
         now_ms = self._store.now_ms()
         now_s = self._clock.monotonic_s()
         if verdict.endpoint_wait_s:
@@ -67,8 +70,6 @@ class HealthKeeper:
             return
         if verdict.success:
             channel.slow.success()
-            if channel.health == _CLEAN:
-                return
             self._step(channel, endpoint, job, after_success(channel.health, now_ms), now_s)
         else:
             channel.slow.failure()

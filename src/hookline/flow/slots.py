@@ -1,7 +1,8 @@
 """Slots: how much may run at once, per endpoint, per destination and in this process, and who waits for one.
 
-The process's slots are shared by a dynamic threshold (`core.quota.share`), so that many endpoints that hang leave
-room for those that do not (docs/reliability.md, rules 9 and 14).
+The process's slots are shared by a dynamic threshold (`core.quota.share`), and an eighth of them is kept for
+endpoints that have answered of late, so that any number of endpoints that hang leaves room for those that do not
+(docs/reliability.md, rules 9 and 14).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Slots:
 
     def free(self, channel: Channel) -> bool:
         """Whether one more attempt of it may start now; where it is not its own cap, it waits in line."""
-        if self._behind() or self.in_flight >= self._concurrency_max:
+        if self._behind() or self.in_flight >= self._limit(channel):
             self._block(channel, self.waiting)
             return False
         if channel.destination.in_flight >= self._host_concurrency_max:
@@ -47,6 +48,12 @@ class Slots:
             return False
         cap = share(channel.cap(), self._concurrency_max, self.in_flight)
         return channel.in_flight < (1 if channel.health.failing else cap)
+
+    def _limit(self, channel: Channel) -> int:
+        """What may run in this process for such an endpoint: all slots for one that has answered of late."""
+        if channel.slow.cap > 1:
+            return self._concurrency_max
+        return self._concurrency_max - self._concurrency_max // 8
 
     def _block(self, channel: Channel, line: deque[Channel]) -> None:
         if not channel.blocked:
@@ -61,7 +68,7 @@ class Slots:
         if host <= 0:
             self._block(channel, destination.waiting)
             return 0
-        if self._behind() or self.in_flight >= self._concurrency_max:
+        if self._behind() or self.in_flight >= self._limit(channel):
             self._block(channel, self.waiting)
             return 0
         process = share(channel.cap(), self._concurrency_max, self.in_flight) - channel.in_flight - channel.queued
