@@ -15,7 +15,7 @@ import pytest
 from hookline.adapters.stores.sqlite import SqliteStore, archive, checkpoint
 from hookline.adapters.stores.sqlite import store as store_module
 from hookline.adapters.stores.sqlite.checkpoint import Checkpointer
-from hookline.adapters.stores.sqlite.connection import open_checkpointer, open_reader, open_writer
+from hookline.adapters.stores.sqlite.connection import hurried, open_checkpointer, open_reader, open_writer
 from hookline.adapters.stores.sqlite.many import _chunks
 from hookline.adapters.stores.sqlite.readers import Gate
 from hookline.core import ids
@@ -216,16 +216,28 @@ def written(path: Path, rows: int = 20) -> sqlite3.Connection:
 
 def frames(path: Path) -> int:
     """How many frames of the WAL are not in the file."""
-    with closing(open_checkpointer(str(path), 0)) as connection:
+    with closing(open_checkpointer(str(path))) as connection:
         _, log, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return int(log - moved)
+
+
+def checkpointer(path: Path, writer: sqlite3.Connection, checkpoints: sqlite3.Connection | None = None) -> Checkpointer:
+    """One whose every step also begins the WAL again, beside a writer that is never in a transaction."""
+    return Checkpointer(
+        checkpoints or open_checkpointer(str(path)),
+        open_reader(str(path)),
+        Gate(),
+        lambda call: call(writer),
+        pytest.fail,
+        restart_bytes=0,
+    )
 
 
 def test_a_step_moves_the_wal_and_a_long_one_begins_again(tmp_path: Path) -> None:
     """PASSIVE moves every page; above the limit RESTART lets the WAL begin again, so that it does not grow."""
     path = tmp_path / "x.db"
     with closing(written(path)) as connection:
-        steps = Checkpointer(open_checkpointer(str(path), 10), Gate(), pytest.fail, restart_bytes=0)
+        steps = checkpointer(path, connection)
         steps.wrote(5)
         assert steps.wal_bytes == 5
         steps.step()
@@ -236,14 +248,15 @@ def test_a_step_moves_the_wal_and_a_long_one_begins_again(tmp_path: Path) -> Non
             steps.step()
         assert Path(f"{path}-wal").stat().st_size == length
         assert frames(path) == 0
-        steps.stop()
+        steps.close()
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (1000,)
 
 
 def test_a_reader_keeps_the_wal_from_beginning_again_but_not_the_writer_waiting(tmp_path: Path) -> None:
     """With a reader in its snapshot RESTART gives up within its 10 ms; when it has gone, it succeeds."""
     path = tmp_path / "x.db"
     with closing(written(path)) as connection, closing(open_reader(str(path))) as reader:
-        steps = Checkpointer(open_checkpointer(str(path), 10), Gate(), pytest.fail, restart_bytes=0)
+        steps = checkpointer(path, connection)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM t").fetchone()
         connection.execute("INSERT INTO t VALUES (1)")
@@ -254,7 +267,39 @@ def test_a_reader_keeps_the_wal_from_beginning_again_but_not_the_writer_waiting(
         reader.execute("ROLLBACK")
         steps.step()
         assert steps.restarts == 1
-        steps.stop()
+        steps.close()
+
+
+class _Interrupted(sqlite3.Connection):
+    """When a PASSIVE checkpoint was decided on and has not begun, others commit and try to begin the WAL again."""
+
+    writer: sqlite3.Connection
+    refused = 0
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if "PASSIVE" in sql:
+            self.writer.execute("INSERT INTO t VALUES (zeroblob(9000))")
+            with hurried(self.writer, 0):
+                self.refused += self.writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+        return super().execute(sql, *parameters)
+
+
+def test_nobody_begins_the_wal_again_under_a_checkpoint(tmp_path: Path) -> None:
+    """While a PASSIVE checkpoint runs, what it moves cannot be overtaken by a WAL that begins again (the race of
+    https://sqlite.org/wal.html#walresetbug), whether the WAL was moved completely before or not."""
+    path = tmp_path / "x.db"
+    with closing(written(path)) as connection:
+        checkpoints = sqlite3.connect(path, isolation_level=None, factory=_Interrupted)
+        checkpoints.writer = connection
+        steps = Checkpointer(checkpoints, open_reader(str(path)), Gate(), lambda call: call(connection), pytest.fail)
+        steps.step()
+        assert checkpoints.refused == 1
+        assert frames(path) == 0  # the next commit may begin the WAL again
+        steps.step()
+        assert checkpoints.refused == 2
+        steps.close()
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (22,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 class _BadDisk(sqlite3.Connection):
@@ -270,11 +315,15 @@ class _BadDisk(sqlite3.Connection):
 
 def test_a_checkpoint_that_cannot_sync_is_fatal(tmp_path: Path) -> None:
     """The kernel may have dropped the pages that it could not write: nobody may go on as if they were there."""
+    path = tmp_path / "x.db"
     told: list[str] = []
-    steps = Checkpointer(sqlite3.connect(tmp_path / "x.db", factory=_BadDisk), Gate(), told.append)
-    steps.step()
-    steps._connection.close()
-    assert told == ["the checkpoint failed: disk I/O error"]
+    with closing(written(path)) as connection:
+        bad = sqlite3.connect(path, factory=_BadDisk)
+        steps = Checkpointer(bad, open_reader(str(path)), Gate(), lambda call: call(connection), told.append)
+        steps.step()
+        assert told == ["the checkpoint failed: disk I/O error"]
+        steps.close()
+    assert len(told) == 2
 
 
 async def test_a_wal_over_1_gib_stops_acceptance(

@@ -1,7 +1,13 @@
-"""Checkpoints on a connection and in a thread of their own: pages go from the WAL to the file beside the writer.
+"""Checkpoints in a thread of their own: pages go from the WAL to the file beside the writer.
 
-In line they cost 230 to 450 ms of the 99th percentile. PASSIVE never waits for anybody; RESTART, only above 64 MiB,
-lets the WAL begin again and stands the writer for 10 ms at most (docs/reliability.md, rule 20).
+In line they cost 230 to 450 ms of the 99th percentile. PASSIVE never waits for anybody. RESTART, only above 64 MiB,
+lets the WAL begin again; the writer's own thread does it, between two commits, and waits 10 ms for readers at most
+(docs/reliability.md, rule 20).
+
+SQLite before 3.51.3 (3.50.7, 3.44.6) can lose committed pages when a commit begins the WAL again while a checkpoint
+is starting (https://sqlite.org/wal.html#walresetbug). Here it cannot: every PASSIVE runs inside a read transaction of
+a third connection. If that one reads from the WAL, no commit can begin the WAL again; if it reads from the file alone,
+because all of the WAL is there already, the checkpoint cannot take the lock it needs and does nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +15,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
-from hookline.adapters.stores.sqlite.connection import is_io_error
+from hookline.adapters.stores.sqlite.connection import hurried, is_io_error
 from hookline.adapters.stores.sqlite.migrate import PAGE_BYTES
 from hookline.adapters.stores.sqlite.readers import READ_S_MAX, Gate
 
@@ -21,6 +28,10 @@ WAL_BYTES_MAX = 1024**3
 """Above it nothing new is accepted."""
 RESTART_BUSY_MS = 10
 _FRAME_BYTES = PAGE_BYTES + 24
+_BEGIN_READ = ("BEGIN", "SELECT 1 FROM sqlite_master LIMIT 1")
+
+Between = Callable[[Callable[[sqlite3.Connection], bool]], bool]
+"""Runs something on the writer's connection while no transaction does."""
 
 
 class Checkpointer:
@@ -29,13 +40,17 @@ class Checkpointer:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        guard: sqlite3.Connection,
         gate: Gate,
+        between: Between,
         fatal: Callable[[str], None],
         *,
         restart_bytes: int = RESTART_BYTES,
     ) -> None:
         self._connection = connection
+        self._guard = guard
         self._gate = gate
+        self._between = between
         self._fatal = fatal
         self._restart_bytes = restart_bytes
         self._wake = threading.Event()
@@ -62,13 +77,16 @@ class Checkpointer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread (waits for a running checkpoint), then move everything and leave an empty WAL."""
+        """End the thread; waits for a running checkpoint. The writer must still run."""
         self._stopping = True
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._checkpoint("TRUNCATE")
-        self._connection.close()
+
+    def close(self) -> None:
+        """Move everything, leave an empty WAL, and close. Nobody else may use the file any more."""
+        with closing(self._connection), closing(self._guard):
+            self._checkpoint(self._connection, "TRUNCATE")
 
     def _run(self) -> None:
         while not self._stopping:
@@ -81,18 +99,35 @@ class Checkpointer:
         """One PASSIVE checkpoint, and a RESTART after it when the WAL is long."""
         # What is written from here on counts for the next one, even if this one happens to see it.
         self._written = 0
-        self._checkpoint("PASSIVE")
+        self._passive()
         if self._log_bytes > self._restart_bytes:
             with self._gate.emptied(READ_S_MAX):
-                self._checkpoint("PASSIVE")
-                if self._checkpoint("RESTART"):
+                self._passive()  # so that little is left to do while the writer waits
+                if self._between(self._restart):
                     self._log_bytes = 0
                     self.restarts += 1
 
-    def _checkpoint(self, mode: str) -> bool:
+    def _restart(self, connection: sqlite3.Connection) -> bool:
+        with hurried(connection, RESTART_BUSY_MS):
+            return self._checkpoint(connection, "RESTART")
+
+    def _passive(self) -> None:
+        try:
+            for sql in _BEGIN_READ:
+                self._guard.execute(sql).fetchone()
+            self._checkpoint(self._connection, "PASSIVE")
+        except sqlite3.Error as error:
+            # Not even reading is possible: the WAL holds everything, the next step tries again.
+            if is_io_error(error):
+                self._fatal(f"the checkpoint failed: {error}")
+        finally:
+            if self._guard.in_transaction:
+                self._guard.execute("ROLLBACK")
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> bool:
         """Whether it did all it was to do."""
         try:
-            busy, log_frames, _ = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, log_frames, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             if is_io_error(error):
                 self._fatal(f"the checkpoint failed: {error}")

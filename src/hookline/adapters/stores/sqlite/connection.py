@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -43,13 +45,24 @@ def open_writer(path: str, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     return connection
 
 
-def open_checkpointer(path: str, busy_ms: int) -> sqlite3.Connection:
-    """A second connection that only moves pages from the WAL to the file."""
+def open_checkpointer(path: str) -> sqlite3.Connection:
+    """A second connection that only moves pages from the WAL to the file, and never waits for a lock."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
+    connection.execute("PRAGMA busy_timeout = 0")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+@contextmanager
+def hurried(connection: sqlite3.Connection, busy_ms: int) -> Iterator[None]:
+    """Within the block the connection waits only so long for a lock."""
+    usual_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {usual_ms}")
 
 
 def open_reader(path: str) -> sqlite3.Connection:

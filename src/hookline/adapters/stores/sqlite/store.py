@@ -21,9 +21,9 @@ from hookline.adapters.stores.sqlite import (
     registry,
     upkeep,
 )
-from hookline.adapters.stores.sqlite.checkpoint import RESTART_BUSY_MS, WAL_BYTES_MAX, Checkpointer
+from hookline.adapters.stores.sqlite.checkpoint import WAL_BYTES_MAX, Checkpointer
 from hookline.adapters.stores.sqlite.clock import StoreClock
-from hookline.adapters.stores.sqlite.connection import BUSY_MS, open_checkpointer, open_writer
+from hookline.adapters.stores.sqlite.connection import BUSY_MS, open_checkpointer, open_reader, open_writer
 from hookline.adapters.stores.sqlite.guard import DiskGuard, FileLock, create_private, refuse_network
 from hookline.adapters.stores.sqlite.readers import READ_S_MAX, Gate, Readers
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -99,17 +99,21 @@ class SqliteStore:
 
     async def start(self) -> None:
         """`Store.start`."""
-        connection, checkpoints = await asyncio.to_thread(self._open)
-        checkpointer = Checkpointer(checkpoints, self._gate, self._fatal)
-        checkpointer.start()
-        self._connection = connection
-        self._checkpointer = checkpointer
+        connection, checkpoints, guard = await asyncio.to_thread(self._open)
+        writer = Writer(connection, self.now_ms, wrote=self._wrote, fatal=self._fatal)
+        self._checkpointer = Checkpointer(checkpoints, guard, self._gate, writer.between, self._fatal)
         self._readers = Readers(self.path, self._own_clock, self._gate)
-        self._writer = Writer(connection, self.now_ms, wrote=checkpointer.wrote, fatal=self._fatal)
-        self._writer.start()
+        self._connection = connection
+        self._writer = writer
+        writer.start()
+        self._checkpointer.start()
 
-    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        """The writer's connection and the checkpoints', with all that must be true before either is used."""
+    def _wrote(self, size_bytes: int) -> None:
+        if self._checkpointer is not None:
+            self._checkpointer.wrote(size_bytes)
+
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
+        """The connections of the writer, of checkpoints and of their guard, after all that must hold was checked."""
         refuse_network(self.path)
         self._lock.take()
         with ExitStack() as undo:
@@ -121,14 +125,15 @@ class SqliteStore:
                 self._orphans = upkeep.Orphans(connection)
                 stored_ms = connection.execute(queries.META, ("clock_ms",)).fetchone()[0]
                 newest = connection.execute(queries.NEWEST_IDS).fetchone()
-                checkpoints = open_checkpointer(self.path, RESTART_BUSY_MS)
+                checkpoints = undo.enter_context(closing(open_checkpointer(self.path)))
+                guard = open_reader(self.path)
             except sqlite3.Error as error:
                 raise StoreUnavailable(f"{self.path} cannot be used: {error}") from error
             undo.pop_all()
         known_ms = [ids.time_ms(identifier) for identifier in newest if identifier is not None]
         # Above the newest id, not at it: the counters of the ids of that millisecond are not known any more.
         self._clock.at_least(max(stored_ms, *(ms + 1 for ms in known_ms), 0))
-        return connection, checkpoints
+        return connection, checkpoints, guard
 
     async def stop(self) -> None:
         """`Store.stop`. Stopping twice does nothing."""
@@ -139,9 +144,10 @@ class SqliteStore:
             await self._writer.run(upkeep.keep_clock)
         except StoreUnavailable:  # a full disk must not keep it from stopping; the newest ids bound the clock too
             pass
+        await asyncio.to_thread(self._checkpointer.stop)
         await self._writer.stop()
         await self._readers.stop()
-        await asyncio.to_thread(self._checkpointer.stop)
+        await asyncio.to_thread(self._checkpointer.close)
         connection.close()
         self._lock.release()
 

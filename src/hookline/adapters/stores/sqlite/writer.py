@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from hookline.adapters.stores.sqlite import queries
@@ -49,6 +50,16 @@ class _Job:
         self.error: Exception | None = None
 
 
+class _Between:
+    """Something to do on the connection while no transaction runs."""
+
+    __slots__ = ("call", "done")
+
+    def __init__(self, call: Callable[[sqlite3.Connection], Any]) -> None:
+        self.call = call
+        self.done: Future[Any] = Future()
+
+
 class Writer:
     """Runs jobs (functions of a `Transaction`) in shared transactions, each durable before its caller goes on."""
 
@@ -64,7 +75,7 @@ class Writer:
         self._now_ms = now_ms
         self._wrote = wrote
         self._fatal = fatal
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | _Between | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="hookline-sqlite-writer", daemon=True)
         self._stopping = False
@@ -96,30 +107,48 @@ class Writer:
         self._jobs.put(_Job(work, future, items, size_bytes))
         return await future
 
+    def between(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of `call`, run on the writer's thread while no transaction does; what comes meanwhile waits.
+
+        Called from another thread, and not after `stop`.
+        """
+        job = _Between(call)
+        self._jobs.put(job)
+        result: T = job.done.result()
+        return result
+
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
-            if job is None:
-                return
-            jobs = [job]
-            items, size_bytes = job.items, job.bytes
-            ended = False
-            while items < ITEMS_PER_COMMIT_MAX and size_bytes < BYTES_PER_COMMIT_MAX:
+            if isinstance(job, _Job):
+                job = self._share(job)
+            if isinstance(job, _Between):
                 try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    ended = True
-                    break
-                jobs.append(job)
-                items += job.items
-                size_bytes += job.bytes
-            self._commit(jobs)
-            self._tell(jobs)
-            self._wrote(WAL_BYTES_PER_COMMIT + size_bytes)
-            if ended:
+                    job.done.set_result(job.call(self._connection))
+                except sqlite3.Error as error:
+                    job.done.set_exception(error)
+            elif job is None:
                 return
+
+    def _share(self, job: _Job) -> _Job | _Between | None:
+        """Commit a job with those that wait, up to the bounds; returns what came next, if that is no such job."""
+        jobs = [job]
+        items, size_bytes = job.items, job.bytes
+        following: _Job | _Between | None = job
+        while items < ITEMS_PER_COMMIT_MAX and size_bytes < BYTES_PER_COMMIT_MAX:
+            try:
+                following = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(following, _Job):
+                break
+            jobs.append(following)
+            items += following.items
+            size_bytes += following.bytes
+        self._commit(jobs)
+        self._tell(jobs)
+        self._wrote(WAL_BYTES_PER_COMMIT + size_bytes)
+        return following
 
     def _tell(self, jobs: Sequence[_Job]) -> None:
         try:
