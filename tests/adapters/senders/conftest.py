@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,9 +63,3 @@ def sender(make_sender: Callable[..., HttpSender]) -> HttpSender:
 def open_files() -> Callable[[], int]:
     """How many file descriptors this process has."""
     return lambda: len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-
-
-@pytest.fixture
-def ca_file(tmp_path: Path) -> Path:
-    """Where a test writes the certificate of its own authority."""
-    return tmp_path / "authority.pem"

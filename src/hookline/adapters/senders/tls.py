@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from functools import lru_cache
 
 
+@lru_cache(maxsize=8)
 def client_context(ca_file: str | None = None) -> ssl.SSLContext:
     """A context that checks certificate and name against the system's authorities and speaks TLS 1.2 or later.
 
-    Costs milliseconds: make it once. `ca_file` adds authorities in PEM. Raises `OSError` when that file cannot be
-    read or holds none.
+    Reading the system's authorities takes up to 100 ms, so there is one context per setting. `ca_file` adds
+    authorities in PEM. Raises `OSError` when that file cannot be read or holds none.
     """
     context = ssl.create_default_context()
     if ca_file is not None:
