@@ -18,7 +18,7 @@ from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.adapters.stores.sqlite.writer import Writer
 from hookline.core.delivery import State
 from hookline.core.errors import Conflict, DataError, NotFound, StaleRegistry, StoreUnavailable
-from hookline.ports.store import AcceptRequest, NewEvent
+from hookline.ports.store import AcceptRequest, ClaimEntry, NewEvent
 from hookline.testing.clock import ToldClock
 from hookline.testing.store_contract.case import Case, outcome
 
@@ -320,3 +320,14 @@ async def test_empty_texts_are_not_missing_texts(store: SqliteStore, case: Case)
     await store.accept([AcceptRequest("default", [NewEvent(event) for event in events])], 0)
     for event in events:
         assert await store.event(None, event.id) == event
+
+
+async def test_an_endpoint_named_twice_is_claimed_once(store: SqliteStore, case: Case) -> None:
+    """However often a claim names an endpoint or a delivery, each delivery is leased once."""
+    endpoint = await case.endpoint()
+    deliveries = [await case.one(endpoint) for _ in range(2)]
+    entries = [ClaimEntry(endpoint, 10, 30.0, 100)] * 2
+    claimed = (await store.claim_ids([*deliveries, *deliveries], entries)).claimed
+    assert [(lease.delivery_id, lease.fence) for lease in claimed] == [(delivery, 1) for delivery in deliveries]
+    assert (await store.claim(entries)).claimed == []
+    assert (await case.counts()).leased == 2

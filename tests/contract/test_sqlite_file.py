@@ -51,6 +51,8 @@ async def test_a_start_that_failed_leaves_no_lock(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="not a database"):
             await SqliteStore(str(path), ToldClock()).start()
+        with pytest.raises(StoreUnavailable, match="not a database"):
+            SqliteStore.migrations(str(path))
     path.unlink()
     async with started(path):
         pass
@@ -178,12 +180,14 @@ async def test_migrations_of_a_new_file(tmp_path: Path) -> None:
     """A new file has none; they are applied once, by hand or by a start, in order of their numbers."""
     path = str(tmp_path / "h.db")
     known = [migration.number for migration in SqliteStore.migrations(path)]
+    assert list(tmp_path.iterdir()) == []  # asking makes nothing
     assert known == list(range(1, len(known) + 1))
     assert names(SqliteStore.migrations(path)) == [(number, False) for number in known]
     assert names(SqliteStore.migrate(path)) == [(number, True) for number in known]
     assert SqliteStore.migrate(path) == []
     assert names(SqliteStore.migrations(path)) == [(number, True) for number in known]
     async with started(Path(path)) as store:
+        assert names(SqliteStore.migrations(path)) == [(number, True) for number in known]
         assert (await store.changes(0)).version == 0
 
 
@@ -289,3 +293,20 @@ async def test_ids_bound_the_clock(tmp_path: Path) -> None:
         connection.execute("UPDATE meta SET value = 0 WHERE name = 'clock_ms'")
     async with started(path, ToldClock(START_WALL_MS - 86_400_000)) as store:
         assert store.now_ms() > START_WALL_MS + 10_000
+
+
+async def test_an_idle_store_writes_nothing(tmp_path: Path) -> None:
+    """Folding without anything to fold writes the clock once a minute, not each second."""
+    told = ToldClock()
+    async with started(tmp_path / "h.db", told) as store:
+        connection = store._connection
+        assert connection is not None
+        await store.fold()
+        before = connection.total_changes
+        for _ in range(59):
+            told.advance(1)
+            await store.fold()
+        assert connection.total_changes == before
+        told.advance(1)
+        await store.fold()
+        assert connection.total_changes == before + 1

@@ -78,7 +78,7 @@ class _Claim:
     def _find(self, entry: ClaimEntry, key: bytearray, free: int, *, probe: bool) -> list[_Due]:
         transaction = self._transaction
         if self._named is not None:
-            return self._named.get(entry.endpoint_id, [])[:free]
+            return self._named.pop(entry.endpoint_id, [])[:free]
         if probe:
             return [_Due(*row) for row in transaction.execute(queries.CLAIM_OLDEST, (key,))]
         found: list[_Due] = []

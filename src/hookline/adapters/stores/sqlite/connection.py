@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from hookline.adapters.stores.sqlite.migrate import PAGE_BYTES
 from hookline.core.errors import DataError, HooklineError, StoreUnavailable
@@ -67,7 +66,7 @@ def hurried(connection: sqlite3.Connection, busy_ms: int) -> Iterator[None]:
 
 def open_reader(path: str) -> sqlite3.Connection:
     """A connection that can only read."""
-    uri = f"file:{quote(str(Path(path).resolve()))}?mode=ro"
+    uri = f"{Path(path).resolve().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA temp_store = MEMORY")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -63,8 +64,22 @@ def status(connection: sqlite3.Connection) -> list[Migration]:
 
     Raises `StoreUnavailable` when the file has one that this program does not know, or knows differently.
     """
+    return _compare(_applied(connection))
+
+
+def status_of_file(path: str) -> list[Migration]:
+    """The same for a file that need not exist; it is only read. Raises `StoreUnavailable`."""
+    if not Path(path).exists():
+        return _compare({})
+    try:
+        with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return status(connection)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path} cannot be read: {error}") from error
+
+
+def _compare(have: dict[int, str]) -> list[Migration]:
     known = _scripts()
-    have = _applied(connection)
     for script in known:
         if have.get(script.number, script.checksum) != script.checksum:
             raise StoreUnavailable(f"migration {script.number} of this database is not the one this program has")

@@ -168,27 +168,23 @@ class SqliteStore:
 
     @staticmethod
     def migrations(path: str) -> list[migrate.Migration]:
-        """Every migration of the program and whether the file has it. Raises `StoreUnavailable` (not a database,
-        written by a newer Hookline)."""
-        connection = open_writer(path)
-        try:
-            return migrate.status(connection)
-        finally:
-            connection.close()
+        """Every migration of the program and whether the file has it; also while a process has it open. Raises
+        `StoreUnavailable` (not a database, written by a newer Hookline)."""
+        return migrate.status_of_file(path)
 
     @staticmethod
     def migrate(path: str) -> list[migrate.Migration]:
-        """Apply what is missing, whatever the file's size; what was applied. Raises `StoreUnavailable` when a process
-        has the file open."""
+        """Apply what is missing, whatever the file's size; what was applied. Raises `StoreUnavailable`, also when a
+        process has the file open."""
         refuse_network(path)
         lock = FileLock(path)
         lock.take()
         try:
-            connection = open_writer(path)
-            try:
+            create_private(path)
+            with closing(open_writer(path)) as connection:
                 return migrate.up(connection)
-            finally:
-                connection.close()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{path} could not be migrated: {error}") from error
         finally:
             lock.release()
 

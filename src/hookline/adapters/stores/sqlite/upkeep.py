@@ -19,6 +19,7 @@ LEASE_LATE_MS = 15_000
 """An expired lease of a living instance is left to it so much longer (docs/reliability.md, rule 16)."""
 LANES_PER_SWEEP = 1000
 FOLD_ROWS_MAX = 10_000
+IDLE_CLOCK_MS = 60_000
 _PENDING = int(State.PENDING)
 _HELD = int(State.HELD)
 _DISCARDED = int(State.DISCARDED)
@@ -153,9 +154,12 @@ def settle_lanes(transaction: Transaction, doubtful: Sequence[tuple[str, Lane]])
 
 
 def fold(transaction: Transaction) -> int:
-    """`Upkeep.fold`, in the writer's transaction: also keeps the clock."""
-    keep_clock(transaction)
-    return counters.fold(transaction.connection, FOLD_ROWS_MAX)
+    """`Upkeep.fold`, in the writer's transaction: also keeps the clock, but when idle only once a minute."""
+    folded = counters.fold(transaction.connection, FOLD_ROWS_MAX)
+    stored_ms = transaction.execute(queries.META, ("clock_ms",)).fetchone()[0]
+    if folded or transaction.now_ms - stored_ms >= IDLE_CLOCK_MS:
+        keep_clock(transaction)
+    return folded
 
 
 def keep_clock(transaction: Transaction) -> None:
