@@ -28,6 +28,7 @@ from hookline.flow.registry import Registry
 from hookline.flow.route import matches
 from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
 from hookline.testing.clock import ToldClock
+from hookline.web.server import Front
 
 KEY = "correct-horse-battery"
 TENANT_ONLY_KEY = "only-reads-for-acme"
@@ -68,6 +69,7 @@ class Api:
     observer: Any
     ready: list[str | None]
     ids: IdMaker
+    front: Front
     notified: dict[bytes, float] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, status: int, json: Any = None, **more: Any) -> Any:

@@ -259,3 +259,14 @@ async def test_requests_at_once(api):
     calls += [api.client.post("/v1/events", json={"type": "a", "data": n}) for n in range(30)]
     answers = await asyncio.gather(*calls)
     assert {answer.status_code for answer in answers} == {200, 202}
+
+
+async def test_application_runs_on_any_server(api):
+    """Without our front the application answers the same, publishing included."""
+    app = api.front._config.app
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://h", headers=api.client.headers) as client:
+        publish = await client.post("/v1/events", json={"type": "a", "data": 1}, headers={"Idempotency-Key": "k"})
+        assert (publish.status_code, api.publisher.got[0][1]) == (202, {"idempotency-key": "k"})
+        assert (await client.post("/v1/events", headers={"authorization": "Bearer x"})).status_code == 401
+        assert (await client.get("/v1/stats")).json() == (await api.client.get("/v1/stats")).json()

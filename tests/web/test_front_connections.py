@@ -197,7 +197,7 @@ async def test_stop_answers_what_is_on_its_way(make_rig):
         reply = await wire.reply()
         assert (reply.status, reply.headers["connection"]) == (status, "close")
         assert await wire.ended() == b""
-    await asyncio.wait_for(stopping, 1.0)
+    await asyncio.wait_for(stopping, 4.0)
 
 
 async def test_stop_has_an_end(make_rig):
@@ -207,7 +207,7 @@ async def test_stop_has_an_end(make_rig):
     wire = await rig.wire()
     wire.send(publish(b"a"))
     await rig.until(lambda: bool(rig.publisher.waiting))
-    await asyncio.wait_for(rig.front.stop(0.1), 2.0)
+    await asyncio.wait_for(rig.front.stop(0.1), 5.0)
     assert await wire.ended() == b""
 
 
@@ -215,7 +215,7 @@ async def test_stop_with_nothing_to_wait_for_takes_no_time(make_rig):
     """An idle front stops at once."""
     rig = await make_rig()
     await rig.wire()
-    await asyncio.wait_for(rig.front.stop(30.0), 0.5)
+    await asyncio.wait_for(rig.front.stop(30.0), 5.0)
 
 
 async def test_port_in_use_is_said(make_rig):
@@ -259,3 +259,12 @@ async def test_both_address_families():
     finally:
         for listener in listeners:
             listener.close()
+
+
+async def test_serve_ends_with_stop(make_rig):
+    """`serve` returns when the front has been stopped."""
+    rig = await make_rig()
+    serving = asyncio.create_task(rig.front.serve("127.0.0.1", 0))
+    await asyncio.sleep(0)
+    await rig.front.stop(1.0)
+    await asyncio.wait_for(serving, 5.0)

@@ -84,6 +84,7 @@ class Connection(HttpToolsProtocol):
         self._since = loop.time()
         self._fed = b""
         self._line = b""
+        self._before = IDLE
         self._begun = 0
         self._head_bytes = 0
         self._body_bytes = 0

@@ -47,11 +47,14 @@ class FrontProtocol(Connection):
 
     def _feed(self, data: bytes) -> None:
         """Parse, then count what is still incomplete."""
-        before = self._phase
+        before = self._before = self._phase
         self._begun = 0
         self._fed = data
         try:
-            self._parse(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._parse_again(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Stop):
                 self._shared.observer.warn("front_failed", error=type(error.__context__).__name__)
@@ -82,16 +85,17 @@ class FrontProtocol(Connection):
                 if self._wire_bytes > _UNCOUNTED_BYTES + 2 * self._body_bytes:
                     self._refuse(Refusal("malformed_request", "The chunked body is mostly not body."))
 
-    def _parse(self, data: bytes) -> None:
+    def _parse_again(self, rest: bytes) -> None:
+        # RFC 9110, 7.8: an upgrade (Java and curl offer h2c) may be ignored. The parser takes what follows for another
+        # protocol; so it gets the same request again, without the offer.
         while True:
+            self._fed = self._without_offer() + rest
+            self._offered = False
+            self.parser = httptools.HttpRequestParser(self)
             try:
-                self.parser.feed_data(data)
+                self.parser.feed_data(self._fed)
             except httptools.HttpParserUpgrade as upgrade:
-                # RFC 9110, 7.8: an upgrade (Java and curl offer h2c) may be ignored. The parser takes what follows
-                # for another protocol; so it gets the same request again, without the offer.
-                self._fed = data = self._without_offer() + data[upgrade.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
-                self._offered = False
+                rest = self._fed[upgrade.args[0] :]
             else:
                 return
 
@@ -145,10 +149,12 @@ class FrontProtocol(Connection):
                 and sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes_max
             ):
                 raise self._too_many_bytes()
-            version = parser.get_http_version()
-            method = parser.get_method()
-            check_head(version, method, headers, fields)
-            if self._begun != 1 or self._line or not self._fed.startswith(_PUBLISH_LINE):
+            if self._begun == 1 and self._before == IDLE and self._fed.startswith(_PUBLISH_LINE):
+                version, method = "1.1", b"POST"  # a publish as nearly all come; asking the parser costs more
+                check_head(version, method, headers, fields)
+            else:
+                version, method = parser.get_http_version(), parser.get_method()
+                check_head(version, method, headers, fields)
                 check_line(method, self.url, self._line + self._fed)
                 self._line = b""
             if parser.should_upgrade():
