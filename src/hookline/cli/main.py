@@ -35,6 +35,7 @@ EPILOG: Final = (
     "Exit codes: 0 done; 1 refused, not found or not valid; 2 wrong command line or setting; 3 no answer from the "
     "server; 4 another key is wanted; 5 the server cannot do it now; 130 interrupted."
 )
+EVERYWHERE: Final = "Everywhere: --json, --server URL, --tenant NAME, --debug."
 _FLAGS: Final = ("--json", "--debug")
 _WITH_VALUE: Final = ("--server", "--tenant")
 
@@ -70,6 +71,10 @@ for _command in (serve, demo, send, sink, sign, verify, openapi, version):
     _command.add_to(app)
 for _group in (events, deliveries, endpoints, event_types, keys, config, migrate):
     app.add_typer(_group.app)
+    for _info in _group.app.registered_commands:
+        _info.epilog = EVERYWHERE
+for _info in app.registered_commands:
+    _info.epilog = EVERYWHERE
 
 
 def run() -> None:

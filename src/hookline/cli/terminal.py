@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 _NOT_FOR_TERMINALS: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _WIDE: Final = 100_000
+_FOLDED: Final = frozenset({"url", "description", "subject", "source", "event_types", "help", "value", "from"})
+"""Columns that may be folded on a narrow terminal; ids, states and times never are."""
+_FOLDED_MIN: Final = 12
 STATE_STYLES: Final[Mapping[str, str]] = {
     "delivered": "green",
     "active": "green",
@@ -78,7 +82,9 @@ class Terminal:
         grid = Table.grid(padding=(0, 2))
         for name, value in members.items():
             grid.add_row(Text(printable(name), style="bold"), _styled(cell(value)))
-        console(sys.stdout).print(grid)
+        grid.columns[0].no_wrap = True
+        grid.columns[1].overflow = "fold"
+        _show(grid)
 
     def table(self, columns: Sequence[str], rows: Iterable[Mapping[str, object]], empty: str) -> None:
         """Rows of things, the columns named like the members; `empty` is said when there are none."""
@@ -87,11 +93,14 @@ class Terminal:
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in columns:
-            table.add_column(Text(column, style="bold"), overflow="fold")
+            folds = column in _FOLDED
+            table.add_column(
+                Text(column, style="bold"), overflow="fold", no_wrap=not folds, min_width=_FOLDED_MIN if folds else None
+            )
         for row in rows:
             table.add_row(*(_styled(cell(row.get(column))) for column in columns))
         if table.row_count:
-            console(sys.stdout).print(table)
+            _show(table)
         else:
             self.note(empty)
 
@@ -100,19 +109,18 @@ terminal = Terminal()
 """Of this call of the program."""
 
 
-def console(stream: IO[str]) -> Console:
-    """A rich console: as wide as the terminal, or as wide as needed where there is none."""
+def _show(table: Table) -> None:
+    """Print a table: on a terminal in its width, but never with an id cut; elsewhere as wide as needed."""
     from rich.console import Console
+    from rich.measure import Measurement
 
-    tty = stream.isatty()
-    return Console(
-        file=stream,
-        width=None if tty else _WIDE,
-        no_color=None if tty else True,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    console = Console(file=sys.stdout, width=_WIDE, highlight=False, markup=False, emoji=False)
+    if sys.stdout.isatty():
+        least = Measurement.get(console, console.options, table).minimum
+        console.width = max(shutil.get_terminal_size().columns, least)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
 
 
 def json_text(value: object, indent: int | None = None) -> str:
