@@ -29,6 +29,8 @@ from hookline.ports.sender import Item, Sender, SendRequest
 from hookline.ports.store import Claimed, Store
 
 HANDOFF_BYTES_MAX = 64 * 1024 * 1024
+_LOOKED_AT_MAX = 64
+"""Of those who wait for a slot, so many are asked when one is free: the others move up."""
 
 
 class Deliver(HandOff):
@@ -280,7 +282,7 @@ class Deliver(HandOff):
     def _unblock(self, destination: Destination) -> bool:
         """A slot is free: who waited longest for one of this destination, or of the process, goes first."""
         for line in (destination.waiting, self.slots.waiting):
-            for _ in range(len(line)):
+            for _ in range(min(len(line), _LOOKED_AT_MAX)):
                 waiting = line.popleft()
                 waiting.blocked = False
                 before = waiting.in_flight
