@@ -29,7 +29,7 @@ from hookline.cli import (
     version,
 )
 from hookline.cli.exits import CommandError, ExitCode
-from hookline.cli.terminal import json_text, printable, terminal
+from hookline.cli.terminal import ReaderGone, json_text, printable, terminal
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 refused, not found or not valid; 2 wrong command line or setting; 3 no answer from the "
@@ -101,9 +101,8 @@ def main(arguments: Sequence[str]) -> int:
         return _failed(message, ExitCode.USAGE)
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # `hookline events ls | head`: nobody reads any more, which is no error. Nothing more can be flushed.
-        sys.stdout = None
+    except ReaderGone:
+        sys.stdout = None  # what is buffered has no reader, and must not be tried again at exit
         return ExitCode.OK
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

@@ -14,7 +14,7 @@ import typer
 from hookline.cli.arguments import read_bytes
 from hookline.cli.exits import CommandError, ExitCode
 from hookline.cli.receiver import HANG, Answer, Received, Receiver, bound_socket, url_of
-from hookline.cli.terminal import json_text, printable, terminal
+from hookline.cli.terminal import json_text, out, printable, terminal
 
 IDS_MAX: Final = 100_000
 """So many webhook ids are remembered for `--fail`."""
@@ -141,7 +141,7 @@ class Sink:
         at = datetime.fromtimestamp(request.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         signature = fault or ("valid" if self._secrets else "not checked")
         if terminal.json:
-            print(json_text(self._document(request, at, signature, answer)), flush=True)
+            out(json_text(self._document(request, at, signature, answer)))
             return
         headers = request.headers
         words = [
@@ -155,10 +155,10 @@ class Sink:
             f"signature {signature}",
             f"-> {answer.status or 'no answer'}",
         ]
-        print(printable("  ".join(word for word in words if word)), flush=True)
+        out(printable("  ".join(word for word in words if word)))
         if self._show_body and request.body:
             shown = request.body[:BODY_SHOWN_BYTES].decode("utf-8", "backslashreplace")
-            print("    " + printable(shown) + (" …" if len(request.body) > BODY_SHOWN_BYTES else ""), flush=True)
+            out("    " + printable(shown) + (" …" if len(request.body) > BODY_SHOWN_BYTES else ""))
 
     def _document(self, request: Received, at: str, signature: str, answer: Answer) -> dict[str, object]:
         try:

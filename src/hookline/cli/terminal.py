@@ -53,12 +53,12 @@ class Terminal:
 
     def document(self, value: object) -> None:
         """One JSON document, indented when a person reads it."""
-        print(json_text(value, indent=2 if sys.stdout.isatty() else None), flush=True)
+        out(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
     def say(self, line: str) -> None:
         """A sentence on stdout; nothing in JSON mode, whose answer is the document."""
         if not self.json:
-            print(printable(line), flush=True)
+            out(printable(line))
 
     def done(self, answer: object, line: str) -> None:
         """What was done: a sentence, or the server's document."""
@@ -109,6 +109,18 @@ terminal = Terminal()
 """Of this call of the program."""
 
 
+class ReaderGone(Exception):
+    """Nobody reads stdout any more, as behind `| head`: the command is over, and that is no error."""
+
+
+def out(text: str) -> None:
+    """Print to stdout. Raises `ReaderGone`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
 def _show(table: Table) -> None:
     """Print a table: on a terminal in its width, but never with an id cut; elsewhere as wide as needed."""
     from rich.console import Console
@@ -120,7 +132,7 @@ def _show(table: Table) -> None:
         console.width = max(shutil.get_terminal_size().columns, least)
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
+    out("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def json_text(value: object, indent: int | None = None) -> str:
