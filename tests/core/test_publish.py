@@ -283,3 +283,11 @@ def test_the_trace_of_the_request_is_the_events():
     assert one(body, headers={"traceparent": TRACE, "tracestate": "a=\n"}).tracestate is None
     (item,) = parse(b"[" + body + b"]", headers={"traceparent": TRACE}).drafts
     assert item.traceparent == TRACE
+
+
+def test_a_wrong_type_is_said_in_words():
+    """The answer to a member of the wrong type names both types as people do."""
+    assert refusal_of(b'{"type":1,"data":1}').detail == "Expected a string, got an integer."
+    assert refusal_of(b'{"type":"a","data":1,"id":[]}').detail == "Expected a string or null, got an array."
+    assert refusal_of(b'{"type":"a"}').detail == "The member 'data' is missing."
+    assert refusal_of(b'{"type":"a","data":1,"x":1}').detail == "An event has no member 'x'."

@@ -29,6 +29,15 @@ _NEXT: Final = re.compile(rb"[ \t\r\n]*([,}])")
 _POSITION: Final = re.compile(r"(.*) \(byte ([0-9]+)\)")
 _AT: Final = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
+_QUOTED: Final = re.compile("`([^`]*)`")
+_WORDS: Final = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "object": "an object",
+    "array": "an array",
+}
 _DIGITS_MAX: Final = 300
 
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
@@ -138,8 +147,8 @@ def _invalid(message: str, code: str, noun: str) -> Refusal:
         return Refusal("unknown_field", f"An {noun} has no member {name!r}.", pointer=at + pointer(name))
     if message.startswith("Object missing required field"):
         return Refusal(code, f"The member {quoted!r} is missing.", pointer=f"{at}/{quoted}")
-    detail = cut(message.replace("`", ""), 200)
-    return Refusal(code, f"{detail[:1].upper()}{detail[1:]}.", pointer=at)
+    detail = _QUOTED.sub(lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), message)
+    return Refusal(code, f"{cut(detail, 200)}.", pointer=at)
 
 
 # ------------------------------------------------------------------------------------------------- small words
