@@ -50,6 +50,8 @@ class Line:
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client does not read. Raises ConnectionError when it left."""
+        if self.writer.is_closing():  # uvloop takes a write then as a mistake of ours
+            raise ConnectionResetError("the client left")
         self.writer.write(data)
         await self.writer.drain()
         if self.writer.is_closing():
