@@ -204,7 +204,7 @@ def test_a_body_until_the_end_of_the_connection() -> None:
     """An answer with no length of its own ends with the connection, which is not used again."""
     reader = read(b"HTTP/1.1 200 OK\r\n\r\nhello")
     assert not reader.complete
-    reader.end()
+    reader.end(broken=False)
     assert (reader.complete, reader.body, reader.reusable) == (True, b"hello", False)
 
 
@@ -223,8 +223,15 @@ CUT_SHORT = {
 def test_an_answer_cut_short(data: bytes) -> None:
     """An answer that ends before its own end is never complete."""
     reader = read(data)
-    reader.end()
+    reader.end(broken=False)
     assert (reader.complete, reader.cut) == (False, False)
+
+
+def test_a_broken_connection_completes_nothing() -> None:
+    """An answer with no length of its own is not complete when its connection broke."""
+    reader = read(b"HTTP/1.1 200 OK\r\n\r\nhello")
+    reader.end(broken=True)
+    assert (reader.complete, reader.status, reader.body) == (False, 200, b"hello")
 
 
 @pytest.mark.parametrize(
@@ -261,5 +268,5 @@ def test_answers_one_after_the_other(rows: list[tuple[bytes, int, bytes, bool]],
 def test_no_bytes_are_an_exception(data: bytes, step: int) -> None:
     """Whatever a receiver sends, the reader raises nothing and holds no more than it may."""
     reader = read(b"HTTP/1.1 200 OK\r\n" + data, body_max=64, step=step)
-    reader.end()
+    reader.end(broken=False)
     assert len(reader.body) <= 64

@@ -105,9 +105,13 @@ class AnswerReader:
             return True
         return False
 
-    def end(self) -> None:
-        """The connection ended: that completes an answer without a length of its own, and breaks any other."""
+    def end(self, *, broken: bool) -> None:
+        """The connection ended, the last call. An end that is not `broken` completes an answer without a length of
+        its own; it breaks any other."""
         self.reusable = False
+        del self._parser  # it refers back to this reader
+        if broken:
+            return
         if self._head_done and not any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers):
             self.complete = True
 

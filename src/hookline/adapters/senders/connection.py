@@ -172,9 +172,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It ended, by whomsoever."""
         self._closing = True
+        self.reader.end(broken=self._waiter is None or exc is not None)
         if self._waiter is not None:
-            if exc is None:
-                self.reader.end()
             self._finish(self._monotonic_s())
         if not self._lost.done():
             self._lost.set_result(None)

@@ -139,9 +139,9 @@ class HttpSender:
         if connection is None:
             phases = Phases()
             try:
-                connection = await self._dial(prepared, phases, deadline_s)
+                connection = await self._dial(prepared, phases, endpoint.tenant, deadline_s)
             except DialError as error:
-                return self._not_sent(error, prepared, content, headers, phases, started_s)
+                return self._not_sent(error, endpoint, content, headers, phases, started_s)
             except NoRoom as error:
                 self._pool.drop_oldest()
                 detail = f"This process has no room for a connection: {error}."
@@ -163,20 +163,19 @@ class HttpSender:
             None if first_byte_s is None else int((first_byte_s - sent_s) * 1_000_000),
             int((ended_s - started_s) * 1_000_000),
         )
-        outcome = _outcome(connection, prepared, content, headers, timing, now_ms)
+        outcome = _outcome(connection, endpoint, content, headers, timing, now_ms)
         self._pool.give(connection, ended_s)
         return outcome
 
-    async def _dial(self, prepared: Prepared, phases: Phases, deadline_s: float) -> Connection:
+    async def _dial(self, prepared: Prepared, phases: Phases, tenant: str, deadline_s: float) -> Connection:
         if prepared.refused:
             raise DialError("address_refused", "Only https:// endpoints are allowed here.")
-        tenant = prepared.endpoint.tenant
         return await self._dialer.dial(prepared.target, phases, group=tenant, deadline_s=deadline_s)
 
     def _not_sent(
         self,
         error: DialError,
-        prepared: Prepared,
+        endpoint: Endpoint,
         content: Content,
         headers: Headers,
         phases: Phases,
@@ -189,7 +188,7 @@ class HttpSender:
             None,
             int((self._monotonic_s() - started_s) * 1_000_000),
         )
-        exchange = _exchange(prepared, content, headers, [], b"")
+        exchange = _exchange(endpoint, content, headers, [], b"")
         return Outcome(Kind.RETRY, error.reason, detail=str(error), timing=timing, exchange=exchange)
 
     def _prepared(self, endpoint: Endpoint) -> Prepared:
@@ -209,18 +208,17 @@ _NO_PHASES: Final = Phases()
 
 
 def _outcome(
-    connection: Connection, prepared: Prepared, content: Content, headers: Headers, timing: Timing, now_ms: int
+    connection: Connection, endpoint: Endpoint, content: Content, headers: Headers, timing: Timing, now_ms: int
 ) -> Outcome:
     reader = connection.reader
     status = reader.status
-    endpoint = prepared.endpoint
     body = reader.body
     if status is not None and reader.fault is None and (reader.complete or reader.cut):
         if 200 <= status < 300 and endpoint.success is None:
-            exchange = _exchange(prepared, content, headers, reader.headers, body)
+            exchange = _exchange(endpoint, content, headers, reader.headers, body)
             return Outcome(Kind.DELIVERED, None, None, "", status, timing, exchange)
         kind, reason, wait_s = answer(endpoint.success, status, reader.headers, body, now_ms / 1000)
-        exchange = _exchange(prepared, content, headers, reader.headers, body[: kept_bytes(status)])
+        exchange = _exchange(endpoint, content, headers, reader.headers, body[: kept_bytes(status)])
         return Outcome(kind, reason, wait_s, "", status, timing, exchange)
     if connection.expired:
         reason = "timeout"
@@ -235,14 +233,13 @@ def _outcome(
         # Not an answer that counts, so its status is for people only.
         detail = f"{detail} Its status was {status}."
         body = body[: kept_bytes(status)]
-    exchange = _exchange(prepared, content, headers, reader.headers, body)
+    exchange = _exchange(endpoint, content, headers, reader.headers, body)
     return Outcome(Kind.RETRY, reason, None, detail, None, timing, exchange)
 
 
 def _exchange(
-    prepared: Prepared, content: Content, headers: Headers, answer_headers: Headers, answer_body: bytes
+    endpoint: Endpoint, content: Content, headers: Headers, answer_headers: Headers, answer_body: bytes
 ) -> Exchange:
-    endpoint = prepared.endpoint
     body = content.body
     return Exchange(
         endpoint.method,

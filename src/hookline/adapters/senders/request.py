@@ -49,14 +49,16 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Prepared:
-    """All about the requests to one version of an endpoint that stays the same. Not changed once made."""
+    """All about the requests to one version of an endpoint that stays the same. Not changed once made.
 
-    __slots__ = ("_head", "_headers", "_signer", "destination", "endpoint", "key", "refused", "target")
+    It is kept in the endpoint's `__dict__`, and so does not refer to the endpoint itself.
+    """
+
+    __slots__ = ("_format", "_head", "_headers", "_signer", "destination", "key", "refused", "target")
 
     def __init__(self, endpoint: Endpoint, version: str, *, https_only: bool) -> None:
         """Raises `UnsafeHeader`, or the `Refusal` of an address that cannot be read."""
         target: Target = endpoint.target or parse_url(endpoint.url)
-        self.endpoint = endpoint
         self.target = target
         self.key = (target.scheme, target.host, target.port)
         self.destination = f"{target.host}:{target.port}"
@@ -76,6 +78,7 @@ class Prepared:
             *((name, MASK if _CREDENTIAL.search(name) else value) for name, value in own),
             *((name, MASK) for name, _ in credentials),
         ]
+        self._format = endpoint.format
         self._signer = Signer(endpoint.signing)
 
     def content(self, event: Event, before: Content | None) -> Content:
@@ -83,7 +86,7 @@ class Prepared:
 
         Raises `UnsafeHeader`.
         """
-        body_format = self.endpoint.format
+        body_format = self._format
         if before is not None and before.event is event and before.format == body_format:
             return before
         body, extra = build_body(event, body_format)
