@@ -14,7 +14,7 @@ import typer
 from hookline.cli.arguments import read_bytes
 from hookline.cli.exits import CommandError, ExitCode
 from hookline.cli.receiver import HANG, Answer, Received, Receiver, bound_socket, url_of
-from hookline.cli.terminal import json_text, out, printable, terminal
+from hookline.cli.terminal import ReaderGone, json_text, out, printable, terminal
 
 IDS_MAX: Final = 100_000
 """So many webhook ids are remembered for `--fail`."""
@@ -122,7 +122,10 @@ class Sink:
             import asyncio
 
             await asyncio.sleep(self._behaviour.delay_ms / 1000)
-        self._print(request, fault, answer)
+        try:
+            self._print(request, fault, answer)
+        except ReaderGone:
+            signal.raise_signal(signal.SIGTERM)  # as behind `| head -1`: nobody watches any more
         return answer
 
     def _fault(self, request: Received) -> str | None:
