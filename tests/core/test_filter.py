@@ -288,7 +288,7 @@ DOCUMENTS = st.dictionaries(NAMES, DOCUMENT_VALUES, max_size=4)
 REFERENCES = st.sampled_from(["a", "b", "data", "data.a", "a[0]", "a.b[1].a"]).map(lambda path: {"$ref": path})
 ORDERED = st.one_of(st.integers(-2, 2), st.sampled_from([0.5, "a", "b"]), REFERENCES)
 OPERATORS = st.one_of(
-    st.tuples(st.sampled_from(["$eq", "$neq", "$ne"]), st.one_of(DOCUMENT_VALUES.filter(lambda v: True), REFERENCES)),
+    st.tuples(st.sampled_from(["$eq", "$neq", "$ne"]), st.one_of(DOCUMENT_VALUES, REFERENCES)),
     st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ORDERED),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.one_of(SCALARS, st.lists(SCALARS, max_size=3), REFERENCES)),
     st.tuples(st.just("$contains"), st.one_of(SCALARS, REFERENCES)),
@@ -440,7 +440,7 @@ def slow(spec, value, document):
     return slow_equal(spec, value)
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(spec=FILTERS, document=DOCUMENTS)
 def test_filters_agree_with_a_slow_interpreter(spec, document):
     """A compiled filter says of any document what an interpreter of the rules says, and never raises."""
@@ -463,18 +463,21 @@ def test_de_morgan_holds(one, two, document):
 
 ANYTHING = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
-    max_leaves=10,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=5,
 )
 
 
-@given(spec=FILTERS, document=st.dictionaries(st.text(), ANYTHING))
+@given(spec=FILTERS, document=st.dictionaries(st.text(max_size=5), ANYTHING, max_size=4))
 def test_no_document_makes_a_filter_raise(spec, document):
     """Whatever a document holds, also what JSON does not know, a filter answers yes or no."""
     assert compile_filter(spec).matches(document) in (True, False)
 
 
-@given(spec=st.dictionaries(st.text(), ANYTHING))
+KEYS = st.one_of(st.text(max_size=5), st.sampled_from(["$eq", "$in", "$or", "$not", "$ref", "$gt", "$exist", "a.b"]))
+
+
+@given(spec=st.dictionaries(KEYS, ANYTHING, max_size=4))
 def test_any_object_is_compiled_or_refused(spec):
     """What is not a filter is refused, with a pointer below where it stands, and nothing else happens."""
     fault = None

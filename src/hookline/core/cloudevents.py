@@ -333,7 +333,7 @@ def attributes_of(event: Event, time: str) -> Attributes:
     ):
         if value is not None:
             attributes[name] = value
-    if event.ordering_key is not None and str(extensions.get("partitionkey")) != event.ordering_key:
+    if event.ordering_key is not None and str(extensions.get("partitionkey", "")) != event.ordering_key:
         attributes["orderingkey"] = event.ordering_key
     if event.deliver_at_ms is not None:
         attributes["deliverat"] = format_time(event.deliver_at_ms)
