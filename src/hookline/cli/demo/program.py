@@ -53,7 +53,8 @@ class Program:
         libc = ctypes.CDLL(None)
 
         def end_with_the_demo() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # also when the demo is killed and can do nothing more
+            if sys.platform == "linux":
+                libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # also when the demo is killed and can do nothing more
 
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
