@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'{}[]"'))
+_RUN: Final = re.compile(rb"\[+|\]+")
+_OPEN: Final = ord("[")
+_PEELED: Final = 4
 _STRING: Final = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _KEY: Final = re.compile(rb"[ \t\r\n]*" + _STRING + rb"[ \t\r\n]*:[ \t\r\n]*")
 _NEXT: Final = re.compile(rb"[ \t\r\n]*([,}])")
@@ -61,18 +64,21 @@ def check_depth(text: bytes, depth_max: int = JSON_DEPTH_MAX) -> None:
     # Depth d takes 2 d brackets, so most texts are shallow by their size or by the number of what opens.
     if len(text) <= 2 * depth_max or text.count(b"{") + text.count(b"[") <= depth_max:
         return
+    levels = depth_max
     bare = text
     if b"\\" in bare:
         bare = bare.replace(b"\\\\", b"").replace(b'\\"', b"")
     # What is left are quotes and brackets; a string without a bracket in it is two quotes.
     bare = bare.translate(_BRACKETS, _NO_BRACKETS).replace(b'""', b"")
     bare = b"".join(bare.split(b'"')[::2])
-    for _ in range(depth_max):
-        if not bare:
-            return
-        bare = bare.replace(b"[]", b"")  # one level, the innermost
-    if bare:
-        raise _too_deep(depth_max)
+    for _ in range(min(_PEELED, depth_max)):
+        bare = bare.replace(b"[]", b"")  # one level of every branch, the innermost: fast where there are many
+        depth_max -= 1
+    depth = 0
+    for run in _RUN.findall(bare):
+        depth += len(run) if run[0] == _OPEN else -len(run)
+        if depth > depth_max:
+            raise _too_deep(levels)
 
 
 def check_keys(text: bytes, members: Mapping[str, msgspec.Raw]) -> None:
