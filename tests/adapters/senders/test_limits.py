@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import socket
+import struct
 import time
 from collections.abc import Callable
 
@@ -118,6 +120,30 @@ async def test_nothing_is_left_for_the_collector(sender: HttpSender, receiver: R
         gc.garbage.clear()
         gc.enable()
     assert kept == []
+
+
+async def test_connections_that_are_lost_as_soon_as_made(sender: HttpSender, clock: ToldClock) -> None:
+    """A listener that resets each connection at once is a failed connection, and no deadline watches it for ever."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    listener.setblocking(False)  # noqa: FBT003
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+    async def slam() -> None:
+        while True:
+            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+    slamming = asyncio.create_task(slam())
+    outcomes = [await send(sender, url) for _ in range(100)]
+    outcomes += await asyncio.gather(*(send(sender, url) for _ in range(100)))
+    slamming.cancel()
+    await asyncio.gather(slamming, return_exceptions=True)
+    listener.close()
+    assert {outcome.reason for outcome in outcomes} == {"connect"}
+    async with asyncio.timeout(5):
+        while len(sender._deadlines):
+            await asyncio.sleep(0.01)
 
 
 async def test_closing_ends_idle_connections(

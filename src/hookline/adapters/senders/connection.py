@@ -72,8 +72,7 @@ class Connection(asyncio.Protocol):
         self._sock = sock
         self._monotonic_s = monotonic_s
         self._on_lost = on_lost
-        self._idle_since_s = monotonic_s()
-        self._too_old_s = self._idle_since_s + AGE_S_MAX
+        self._idle_since_s = self._too_old_s = 0.0
         self._lost: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
@@ -153,6 +152,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It can be written to (over TLS: the handshake is done)."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
+        self._idle_since_s = self._monotonic_s()
+        self._too_old_s = self._idle_since_s + AGE_S_MAX
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came."""

@@ -176,9 +176,10 @@ class Dialer:
                 raise DialError("tls", tls.failure(error)) from None
             except OSError:
                 raise DialError("tls", "The connection broke during the TLS handshake.") from None
-        self._deadlines.add(connection)
         if not connection.usable(self._monotonic_s()):
+            connection.abort()
             raise DialError("connect", "The connection was closed as soon as it was made.")
+        self._deadlines.add(connection)
         return connection
 
 
