@@ -1,3 +1,5 @@
+"""What is sent in each format, and that it can be published again."""
+
 from __future__ import annotations
 
 import base64

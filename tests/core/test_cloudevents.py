@@ -1,3 +1,5 @@
+"""CloudEvents as they come in, in their three modes."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Which names and patterns are good, and that the index finds what the patterns say."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The language of filters: by a table, and against a slow interpreter of its rules."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""What is checked of JSON that is kept and not read."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What the door takes as an event, and how it says what it does not take."""
+
 from __future__ import annotations
 
 import json

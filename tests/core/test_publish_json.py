@@ -1,3 +1,5 @@
+"""The door and JSON: strict, bounded, exact, whatever bytes come."""
+
 from __future__ import annotations
 
 import json

@@ -17,11 +17,11 @@ import binascii
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from hookline.core import percent
 from hookline.core.draft import (
     SOURCE_BYTES_MAX,
     TEXT_BYTES_MAX,
@@ -49,8 +49,6 @@ _CODE: Final = "invalid_cloudevent"
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,64}")
 _MEDIA_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(?:;[\t\x20-\x7e]*)?")
 _PLAIN: Final = re.compile(r"[!#$&-~]*")
-_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in '"%')
-_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 Attributes = dict[str, str | int | bool]
@@ -292,14 +290,7 @@ def decode_header(value: str) -> str:
         if quoted is None:
             raise ValueError("begins a quoted string and does not end it")
         value = re.sub(r"\\(.)", r"\1", quoted[1])
-    if "%" not in value:
-        return value
-    if _LONE_PERCENT.search(value):
-        raise ValueError("has a % that is not followed by two hex digits")
-    try:
-        return unquote_to_bytes(value).decode()
-    except UnicodeDecodeError:
-        raise ValueError("is not UTF-8 when percent-decoded") from None
+    return percent.decode(value)
 
 
 # ------------------------------------------------------------------------------------------------------- write
@@ -310,7 +301,7 @@ def encode_header(value: str | int | bool) -> bytes:
     if isinstance(value, bool):
         return b"true" if value else b"false"
     text = str(value)
-    return (text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE)).encode("ascii")
+    return (text if _PLAIN.fullmatch(text) else percent.encode(text, percent.VISIBLE)).encode("ascii")
 
 
 def attributes_of(event: Event, time: str) -> Attributes:
@@ -318,7 +309,7 @@ def attributes_of(event: Event, time: str) -> Attributes:
     attributes: Attributes = {
         "specversion": "1.0",
         "id": event.source_id or event.public_id,
-        "source": event.source or "/hookline/" + quote(event.tenant, safe=""),
+        "source": event.source or "/hookline/" + percent.encode(event.tenant, percent.UNRESERVED),
         "type": event.type,
         "time": time,
     }

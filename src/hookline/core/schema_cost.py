@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
+from hookline.core import percent
 from hookline.core.errors import Refusal
 from hookline.core.json_text import cut, pointer
 
@@ -98,8 +98,12 @@ class Cost:
             return None  # a meta-schema, which the validator knows, or nothing
         if not fragment.startswith("/"):
             return self._anchors.get(fragment) if fragment else self._root
+        try:
+            path = percent.decode(fragment[1:]).split("/")
+        except ValueError:
+            return None
         node: object = self._root
-        for part in unquote(fragment[1:]).split("/"):
+        for part in path:
             name = part.replace("~1", "/").replace("~0", "~")
             if isinstance(node, dict):
                 node = node.get(name)
