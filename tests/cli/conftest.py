@@ -72,6 +72,7 @@ class Ended:
     @property
     def json(self) -> Any:
         """What it printed, as JSON."""
+        assert self.out, self.err
         return json.loads(self.out)
 
 
@@ -196,7 +197,7 @@ def start_server() -> StartServer:
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that all tests of a process may use."""
+    """One that all tests of a process may use: each with event types and uids of its own."""
     with _running(tmp_path_factory.mktemp("server")) as server:
         yield server
 

@@ -38,13 +38,13 @@ def until(cli, state: str, *line: str) -> dict:
 
 def test_an_event_reaches_a_sink_that_verifies_it(cli, server, tmp_path):
     """Endpoint made, secret fetched, event sent, delivered on the second try, looked at, replayed: in words alone."""
-    endpoint = cli("endpoints", "create", "http://127.0.0.1:1/", "-t", "parcel.*", "--uid", "parcels", "--json").json
+    endpoint = cli("endpoints", "create", "http://127.0.0.1:1/", "-t", "box.*", "--uid", "boxes", "--json").json
     assert endpoint["state"] == "active"
-    secret = cli("endpoints", "secret", "parcels").out.strip()
+    secret = cli("endpoints", "secret", "boxes").out.strip()
     with sink("--secret", secret, "--fail", "1") as (process, url):
-        changed = cli("endpoints", "update", "parcels", "--url", f"{url}/hook", "--retry", '{"schedule_s": [0.2]}')
+        changed = cli("endpoints", "update", "boxes", "--url", f"{url}/hook", "--retry", '{"schedule_s": [0.2]}')
         assert changed.out == f"{endpoint['id']} changed\n"
-        event = cli("send", "parcel.sent", '{"n":  1.50}', "--subject", "p-1", "--json").json
+        event = cli("send", "box.sent", '{"n":  1.50}', "--subject", "p-1", "--json").json
         assert event["deliveries"] == 1
         row = until(cli, "delivered", "--event", event["id"])
         first, second = (json.loads(process.stdout.readline()) for _ in range(2))
@@ -54,12 +54,12 @@ def test_an_event_reaches_a_sink_that_verifies_it(cli, server, tmp_path):
         assert [(a["status"], a["reason"]) for a in attempts] == [(500, "server_error"), (204, None)]
         assert "server_error" in cli("deliveries", "attempts", row["id"]).out
         assert cli("deliveries", "get", row["id"], "--json").json["attempts"] == 2
-        replayed = cli("events", "replay", event["id"], "--endpoint", "parcels", "--json").json
+        replayed = cli("events", "replay", event["id"], "--endpoint", "boxes", "--json").json
         assert replayed["deliveries"] == 1
         assert json.loads(process.stdout.readline())["webhook_id"] == event["id"]
     assert cli("events", "get", event["id"], "--json").json["data"] == {"n": 1.5}
-    assert event["id"] in cli("events", "ls", "--type", "parcel.sent").out
-    assert "parcels" in cli("endpoints", "ls").out
+    assert event["id"] in cli("events", "ls", "--type", "box.sent").out
+    assert "boxes" in cli("endpoints", "ls").out
 
 
 def test_what_fails_is_retried_and_discarded_by_hand(cli, server):
