@@ -9,6 +9,7 @@ What is chosen by a setting is imported here and only when chosen; an unknown na
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import signal
 import sys
@@ -44,6 +45,7 @@ from hookline.web.server import Front
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
 MIB: Final = 1024 * 1024
+GC_AFTER_OBJECTS: Final = 20_000
 
 
 class Program:
@@ -110,6 +112,11 @@ class Program:
             await self.engine.stop(0)
             return EXIT_REFUSED
         self._signals()
+        # What lives now lives as long as the process: the collector need not look at it again, and what an event
+        # makes is freed by counting references, so looking seldom is enough.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_AFTER_OBJECTS, 20, 50)
         if self.key_created:
             # Shown once; from now on it is read from its file.
             print(f"hookline: new API key {self._key} (kept in {settings.key_path})", file=sys.stderr)
@@ -129,7 +136,6 @@ class Program:
         await self.front.stop(grace_s=min(settings.grace_s, 10.0))
         ended = await self.engine.stop(settings.grace_s)
         self.observer.fact("stopped", clean=ended)
-        self.logs.close()
         return EXIT_OK
 
     def _signals(self) -> None:
@@ -198,7 +204,11 @@ class Program:
 
 
 async def _run(settings: Settings) -> int:
-    return await Program(settings).run()
+    program = Program(settings)
+    try:
+        return await program.run()
+    finally:
+        program.logs.close()
 
 
 def serve(settings: Settings) -> int:

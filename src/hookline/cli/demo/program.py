@@ -74,6 +74,17 @@ class Program:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def _port_was_taken(self) -> bool:
+        """It ended because somebody else took its port between our look and its start."""
+        return self._process is not None and self._process.poll() is not None and "cannot listen" in self._tail()
+
+    def _move(self) -> None:
+        """Start again on any other port."""
+        self.port = _free_port(usual=False)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
     def check(self) -> None:
         """Raise `ProgramFailed` with its last words when the program is not running."""
         if self._process is not None and self._process.poll() is not None:
@@ -82,14 +93,18 @@ class Program:
             )
 
     async def wait_until_ready(self) -> None:
-        """Return when /readyz says so. Raises `ProgramFailed`."""
+        """Return when it answers. Raises `ProgramFailed`."""
+        key = {"authorization": f"Bearer {self.key}"}
         async with httpx2.AsyncClient(trust_env=False, timeout=2.0) as client:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(READY_S_MAX):
                     while True:
+                        if self._port_was_taken:
+                            self._move()
                         self.check()
                         with contextlib.suppress(httpx2.TransportError):
-                            if (await client.get(f"{self.url}/readyz")).status_code == 200:
+                            # Asked with the key: another server on this port would not know it.
+                            if (await client.get(f"{self.url}/v1/stats", headers=key)).status_code == 200:
                                 return
                         await asyncio.sleep(0.05)
         raise ProgramFailed(f"hookline serve was not ready within {READY_S_MAX:g} s; its last words:\n{self._tail()}")
@@ -115,9 +130,9 @@ class Program:
         return "\n".join(f"  {line}" for line in lines[-15:]) or "  (none)"
 
 
-def _free_port() -> int:
-    """The usual port if it is free, else any."""
-    for port in (PORT_USUAL, 0):
+def _free_port(*, usual: bool = True) -> int:
+    """The usual port if it is free (and wanted), else any."""
+    for port in (PORT_USUAL, 0) if usual else (0,):
         with contextlib.suppress(OSError), bound_socket("127.0.0.1", port) as sock:
             sock.listen()
             return int(sock.getsockname()[1])
