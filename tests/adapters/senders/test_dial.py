@@ -282,5 +282,6 @@ def test_destinations(sender: HttpSender) -> None:
 async def test_an_endpoint_whose_url_cannot_be_read(sender: HttpSender) -> None:
     """An endpoint that is stored with a url which is no longer accepted fails for good, with its reason."""
     broken = msgspec.structs.replace(sample_endpoint(), url="http://user@127.0.0.1/", target=None)
+    assert sender.destination(broken)
     outcome = await send_to(sender, broken)
     assert (outcome.kind, outcome.reason) == (Kind.REJECTED, "address_refused")

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 from tests.adapters.senders.sending import send_to
 
-from hookline.adapters.senders.request import Prepared, UnsafeHeader
+from hookline.adapters.senders.request import Prepared, Unsendable
 from hookline.core.attempt import BodyEncoding
 from hookline.core.endpoint import Endpoint, SigningKey
 from hookline.core.event import Event
@@ -143,7 +143,7 @@ def test_credentials_are_masked_where_they_are_kept() -> None:
 @pytest.mark.parametrize("bad", ["a\r\nx: y", "a\nb", "a\rb", "a\0b"])
 async def test_a_header_never_ends_early(sender: Any, receiver: Receiver, bad: str) -> None:
     """A value that would end its header is refused for good before anything is sent, whatever the door let through."""
-    with pytest.raises(UnsafeHeader):
+    with pytest.raises(Unsendable):
         built(sample_endpoint(headers=[(b"x-a", bad.encode())]), sample_event())
     for event in (
         sample_event(content_type=bad),
@@ -151,10 +151,19 @@ async def test_a_header_never_ends_early(sender: Any, receiver: Receiver, bad: s
         sample_event(traceparent="00-0", tracestate=bad),
     ):
         endpoint = sample_endpoint(receiver.url, format="raw")
-        with pytest.raises(UnsafeHeader):
+        with pytest.raises(Unsendable):
             built(endpoint, event)
     outcome = await send_to(sender, sample_endpoint(receiver.url, headers=[(b"x-a", bad.encode())]))
     assert (outcome.kind, outcome.reason) == ("rejected", "rejected")
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_???", "nothing"])
+async def test_a_key_that_cannot_sign(sender: Any, receiver: Receiver, secret: str) -> None:
+    """An endpoint whose stored key cannot sign fails for good, without a word of the key, and nothing is sent."""
+    outcome = await send_to(sender, sample_endpoint(receiver.url, signing=[SigningKey(secret)]))
+    assert (outcome.kind, outcome.reason) == ("rejected", "rejected")
+    assert secret not in outcome.detail
     assert receiver.connections == 0
 
 

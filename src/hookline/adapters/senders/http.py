@@ -21,7 +21,7 @@ from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
 from hookline.adapters.senders.pool import Pool
-from hookline.adapters.senders.request import Content, Headers, Prepared, UnsafeHeader
+from hookline.adapters.senders.request import Content, Headers, Prepared, Unsendable
 from hookline.adapters.senders.resolve import LOOKUP_S_MAX, Lookup, Resolver, system_lookup
 from hookline.core.address import Networks, parse_url
 from hookline.core.attempt import Exchange, Kind, Outcome, Timing
@@ -101,7 +101,8 @@ class HttpSender:
 
     def destination(self, endpoint: Endpoint) -> str:
         """`host:port`."""
-        return self._prepared(endpoint).destination
+        target = endpoint.target
+        return endpoint.public_id if target is None else f"{target.host}:{target.port}"
 
     async def send(self, request: SendRequest) -> Sequence[Outcome]:
         """One request per item, at the same time where there are several."""
@@ -128,7 +129,7 @@ class HttpSender:
         try:
             prepared = self._prepared(endpoint)
             content = self._content = prepared.content(item.event, self._content)
-        except (UnsafeHeader, Refusal) as error:
+        except (Unsendable, Refusal) as error:
             reason = error.code if isinstance(error, Refusal) else "rejected"
             return Outcome(Kind.REJECTED, reason, detail=str(error))
         wire, headers = prepared.request(content, item.attempt, now_ms)

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from hookline.core.address import Target, parse_url
+from hookline.core.address import parse_url
 from hookline.core.attempt import Body
 from hookline.core.body import build_body
 from hookline.core.endpoint import Endpoint
@@ -33,8 +33,8 @@ _UNSAFE = re.compile(rb"[\r\n\0]")
 _CREDENTIAL = re.compile(rb"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
 
 
-class UnsafeHeader(ValueError):
-    """A header's value would end the header: it must never reach the wire."""
+class Unsendable(ValueError):
+    """A request that must not or cannot be made. The text is one line for a person, without a secret."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -54,14 +54,13 @@ class Prepared:
     It is kept in the endpoint's `__dict__`, and so does not refer to the endpoint itself.
     """
 
-    __slots__ = ("_format", "_head", "_headers", "_signer", "destination", "key", "refused", "target")
+    __slots__ = ("_format", "_head", "_headers", "_signer", "key", "refused", "target")
 
     def __init__(self, endpoint: Endpoint, version: str, *, https_only: bool) -> None:
-        """Raises `UnsafeHeader`, or the `Refusal` of an address that cannot be read."""
-        target: Target = endpoint.target or parse_url(endpoint.url)
+        """Raises `Unsendable`, or the `Refusal` of an address that cannot be read."""
+        target = endpoint.target or parse_url(endpoint.url)
         self.target = target
         self.key = (target.scheme, target.host, target.port)
-        self.destination = f"{target.host}:{target.port}"
         self.refused = https_only and not target.tls
         """It was made while http:// was allowed."""
         own = [(name.lower(), value) for name, value in endpoint.headers]
@@ -79,12 +78,15 @@ class Prepared:
             *((name, MASK) for name, _ in credentials),
         ]
         self._format = endpoint.format
-        self._signer = Signer(endpoint.signing)
+        try:
+            self._signer = Signer(endpoint.signing)
+        except ValueError:
+            raise Unsendable("A signing key of the endpoint cannot be used.") from None
 
     def content(self, event: Event, before: Content | None) -> Content:
         """The event as this endpoint gets it; `before` again if it is just that (one event goes to many).
 
-        Raises `UnsafeHeader`.
+        Raises `Unsendable`.
         """
         body_format = self._format
         if before is not None and before.event is event and before.format == body_format:
@@ -138,6 +140,6 @@ def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if _UNSAFE.search(name) or _UNSAFE.search(value):
             # Checked where it came in; a hole there must not become request smuggling here.
-            raise UnsafeHeader(f"The header {name.decode('latin-1')!r} has a control character.")
+            raise Unsendable(f"The header {name.decode('latin-1')!r} has a control character.")
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines)
