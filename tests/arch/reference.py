@@ -81,3 +81,40 @@ def _parameter_rows(command: Any) -> list[str]:
 
 def _sentence(text: str | None) -> str:
     return " ".join((text or "").split())
+
+
+def route_rows() -> list[str]:
+    """Every operation of the OpenAPI document: method, path, what it does."""
+    from hookline.web.document import openapi
+
+    document = openapi(_application(), "0")
+    rows = []
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            does = f"{operation['summary']}. {_sentence(operation.get('description'))}"
+            rows.append(f"| `{method.upper()}` | `{path}` | {cell(does)} |")
+    return rows
+
+
+def routes() -> set[str]:
+    """Every path that the application answers, also those that the OpenAPI document leaves out."""
+    return {route.path for route in _application().routes}
+
+
+def _application() -> Any:
+    """The framework's application. Nothing is called, so nothing need be there behind it."""
+    from hookline.web.app import build_app
+    from hookline.web.auth import Authority
+
+    nothing: Any = None
+    gate = build_app(
+        authority=Authority({}),
+        publisher=nothing,
+        endpoints=nothing,
+        event_types=nothing,
+        deliveries=nothing,
+        ready=nothing,
+        metrics=nothing,
+        observer=nothing,
+    )
+    return gate._app

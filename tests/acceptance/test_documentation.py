@@ -1,0 +1,94 @@
+"""What the documentation tells people to type, typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.acceptance.program import KEY, LOOPBACK, Program, free_port
+from tests.arch.tree import ROOT
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def pages(block: re.Pattern[str], word: str) -> list[Path]:
+    """The pages that have such a block."""
+    return [path for path in PAGES if any(word in found for found in block.findall(path.read_text()))]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A shell's environment with our program on the path and no settings of the machine."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
+    path = f"{Path(sys.executable).parent}:{outside['PATH']}"
+    return outside | {"PATH": path, "PYTHONUNBUFFERED": "1"} | more
+
+
+def test_the_readme_leads_to_a_delivered_event(tmp_path: Path):
+    """The README's lines for the first event, pasted into a shell, deliver it and show it delivered."""
+    text = (ROOT / "README.md").read_text()
+    (block,) = [block for block in BLOCK.findall(text) if "hookline sink" in block]
+    lines = block.splitlines(keepends=True)
+    assert lines[0].startswith("make dev")
+    server, sink = free_port(), free_port()
+    script = "".join(lines[1:]).replace("8400", str(server)).replace("8500", str(sink))
+    url = f"http://127.0.0.1:{server}"
+    said = tmp_path / "said.txt"
+    with said.open("w") as output:
+        shell = subprocess.Popen(
+            ["bash", "-c", f"set -e\n{script}\nsleep 1; hookline deliveries ls --state delivered"],
+            cwd=tmp_path,
+            env=environment(HOOKLINE_PORT=str(server), HOOKLINE_URL=f"http://127.0.0.1:{server}"),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        assert shell.wait(60) == 0, said.read_text()
+        text = said.read_text()
+        assert '"deliveries":1,"duplicate":false' in text
+        assert re.search("dlv_[0-9a-f]{32}", text), text
+    finally:
+        os.killpg(shell.pid, signal.SIGTERM)  # the two servers in its background
+
+
+@pytest.mark.parametrize("path", pages(BLOCK, "curl"), ids=lambda path: path.stem)
+def test_curl_lines_work(program: Program, tmp_path: Path, path: Path):
+    """Every curl line of a page that needs nothing but a running server is accepted by it."""
+    blocks = [block for block in BLOCK.findall(path.read_text()) if "curl" in block and "hookline serve" not in block]
+    for block in blocks:
+        script = "set -e\n" + re.sub("^export .*$", "", block, flags=re.MULTILINE).replace("curl -s ", "curl -sSf ")
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment(HOOKLINE_URL=program.url, HOOKLINE_KEY=KEY, HOOKLINE_ALLOW_NETWORKS=LOOPBACK),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (block, done.stdout, done.stderr)
+        for endpoint in program.rows("/v1/endpoints"):
+            if "127.0.0.1" not in endpoint["url"]:
+                program.client.delete(f"/v1/endpoints/{endpoint['id']}")
+
+
+@pytest.mark.parametrize("path", pages(JSON_BLOCK, "{"), ids=lambda path: path.stem)
+def test_specs_in_json_are_accepted(program: Program, path: Path):
+    """Every piece of an endpoint that a page shows as JSON is one that can be created."""
+    for block in JSON_BLOCK.findall(path.read_text()):
+        decoder, rest = json.JSONDecoder(), block.strip()
+        while rest:
+            spec, end = decoder.raw_decode(rest)
+            rest = rest[end:].strip()
+            if "status" in spec:  # an answer
+                continue
+            made = program.post("/v1/endpoints", {"url": "http://127.0.0.1:9/", **spec}, status=201).json()
+            program.client.delete(f"/v1/endpoints/{made['id']}")
