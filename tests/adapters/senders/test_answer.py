@@ -193,6 +193,43 @@ def test_framing_without_end() -> None:
         assert (reader.cut, reader.complete, reader.fault, reader.status) == (True, False, None, 200)
 
 
+def test_a_body_in_a_million_pieces() -> None:
+    """Chunks of one byte are read up to a number, then the body is cut; it takes no longer the more of them come."""
+    few = read(CHUNKED + b"1\r\nx\r\n" * 900 + b"0\r\n\r\n")
+    assert (few.complete, few.cut, few.body) == (True, False, b"x" * 900)
+    for step in (None, 65_536):
+        many = read(CHUNKED + b"1\r\nx\r\n" * 1_000_000, body_max=1024 * 1024, step=step)
+        assert (many.complete, many.cut, many.fault) == (False, True, None)
+        assert many._body_left > 1024 * 1024 - 10_000
+    trailers = read(CHUNKED + b"0\r\n" + b"a: b\r\n" * 1_000_000)
+    assert (trailers.complete, trailers.cut, trailers.status) == (False, True, 200)
+
+
+def test_thousands_of_answers_at_once() -> None:
+    """Of what comes after the answer, or after too many headers, nothing is looked at."""
+    calls = []
+
+    class Counting(AnswerReader):
+        def on_headers_complete(self) -> None:
+            calls.append(1)
+            super().on_headers_complete()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            calls.append(1)
+            super().on_header(name, value)
+
+    for data, most in (
+        (OK * 10_000, 2),
+        (EARLY * 10_000, 2 * INTERIM_MAX + 2),
+        (EARLY[:-2] + b"a: b\r\n" * 10_000, 101),
+    ):
+        calls.clear()
+        reader = Counting()
+        reader.begin(100, whole=False)
+        assert reader.feed(data)
+        assert len(calls) <= most
+
+
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
 def test_a_redirect_is_read_no_further_than_its_headers(status: int) -> None:
     """Of a redirect the head counts; its body is not waited for."""

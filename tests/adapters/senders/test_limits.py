@@ -105,10 +105,12 @@ async def test_nothing_is_left_for_the_collector(sender: HttpSender, receiver: R
     """Attempts make no reference cycles, so memory does not wait for the garbage collector."""
     receiver.answer("/close", reply(200, headers=[(b"connection", b"close")]))
     receiver.answer("/break", answers.close_early())
+    receiver.answer("/cut", answers.endless_body())
+    receiver.answer("/bad", answers.many_headers())
     gc.collect()
     gc.disable()
     try:
-        for path in ("/", "/close", "/break"):
+        for path in ("/", "/close", "/break", "/cut", "/bad"):
             for _ in range(10):
                 await send(sender, receiver.url + path)
             await asyncio.sleep(0.05)

@@ -7,7 +7,7 @@ the endpoint's limit is. Nothing is decompressed and no redirect is read beyond 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -19,8 +19,15 @@ FIELDS_MAX: Final = 100
 INTERIM_MAX: Final = 16
 FRAMING_FACTOR_MAX: Final = 8
 """A body may be this many times its size on the wire (chunks of one byte are six), then it is cut."""
+PIECES_MAX: Final = 1024
+"""A body may come in so many chunks, and one more for each 256 bytes of its limit, then it is cut: a million chunks of
+one byte would keep the event loop busy for half a second."""
 
 _NOTED: Final = frozenset({b"transfer-encoding", b"keep-alive"})
+
+
+class _Enough(Exception):
+    """Stops the parser inside a callback; the reader knows already why."""
 
 
 class AnswerReader:
@@ -36,6 +43,7 @@ class AnswerReader:
         "_interims",
         "_keep_left",
         "_parser",
+        "_pieces_left",
         "_whole",
         "_wire_bytes",
         "complete",
@@ -58,6 +66,7 @@ class AnswerReader:
         """
         self._whole = whole
         self._body_max = self._body_left = body_max
+        self._pieces_left = PIECES_MAX + body_max // 256
         self._keep_left = 0
         self._wire_bytes = 0
         self._interims = 0
@@ -90,9 +99,9 @@ class AnswerReader:
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            # What follows a complete answer cannot spoil it, only the connection.
+            # What follows a complete answer, or one that is cut, cannot spoil it, only the connection.
             self.reusable = False
-            if not self.complete and self.fault is None:
+            if not self.complete and not self.cut and self.fault is None:
                 self.fault = f"The answer is not correct HTTP/1.1: {error}."
         if self.complete or self.cut or self.fault is not None:
             return True
@@ -120,56 +129,52 @@ class AnswerReader:
     def on_message_begin(self) -> None:
         """The first byte of a head; after a complete answer, nobody asked for another."""
         if self.complete:
-            self.reusable = False
+            raise _Enough
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or of the trailer (which goes nowhere)."""
-        if not self._head_done:
-            self._fields.append((name.lower(), value))
+        if self._head_done:
+            self._count_piece()
+            return
+        self._fields.append((name.lower(), value))
+        if len(self._fields) > FIELDS_MAX:
+            self._fail("The answer has too many headers.")
 
     def on_headers_complete(self) -> None:
         """The head has ended, of an interim answer or of the final one."""
-        if self.complete or self.fault is not None:
-            return
         status: int = self._parser.get_status_code()
         fields, self._fields = self._fields, []
         if status < 200:
             self._interims += 1
             self._interim = True
             if status < 100 or status == 101 or self._interims > INTERIM_MAX:
-                self.fault = "The answer's status is not one that was asked for."
+                self._fail("The answer's status is not one that was asked for.")
             return
         self._head_done = True
         self.status = status
         self.headers = fields
         version = self._parser.get_http_version()
         if version not in {"1.1", "1.0"} or status > 599:
-            self.fault = "The answer's version or status is not one of HTTP/1.1."
-            return
-        if len(fields) > FIELDS_MAX or self._wire_bytes > HEAD_BYTES_MAX:
-            self._judge_size(fields)
+            self._fail("The answer's version or status is not one of HTTP/1.1.")
+        # The bytes that came so far may belong to the body as well: then the head is measured.
+        if self._wire_bytes > HEAD_BYTES_MAX and sum(len(n) + len(v) + 4 for n, v in fields) > HEAD_BYTES_MAX:
+            self.headers = []
+            self._fail("The answer's headers are too large.")
         for field in fields:
             if field[0] in _NOTED:
                 self._note(field[0], field[1], version)
-        self.reusable = self.fault is None and version == "1.1" and self._parser.should_keep_alive()
+        self.reusable = version == "1.1" and self._parser.should_keep_alive()
         if 300 <= status < 400:
             self.cut = True  # never followed, so its body tells nothing
         else:
             self._keep_left = self._body_max if self._whole else min(self._body_max, kept_bytes(status))
-
-    def _judge_size(self, fields: list[tuple[bytes, bytes]]) -> None:
-        # The bytes that came so far may belong to the body as well.
-        size = sum(len(name) + len(value) + 4 for name, value in fields)
-        if len(fields) > FIELDS_MAX or size > HEAD_BYTES_MAX:
-            self.headers = fields[:FIELDS_MAX] if size <= HEAD_BYTES_MAX else []
-            self.fault = "The answer's headers are too many or too large."
 
     def _note(self, name: bytes, value: bytes, version: str) -> None:
         if name == b"keep-alive":
             self.keep_alive_s = _keep_alive_s(value)
         elif version != "1.1" or value.strip().lower() != b"chunked":
             # RFC 9112, 6.1: not in HTTP/1.0; and no coding but the framing itself was asked for.
-            self.fault = "The answer has a transfer coding that was not asked for."
+            self._fail("The answer has a transfer coding that was not asked for.")
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -180,6 +185,8 @@ class AnswerReader:
         self._body_left -= len(data)
         if self._body_left < 0:
             self.cut = True
+            raise _Enough
+        self._count_piece()
 
     def on_message_complete(self) -> None:
         """The end of an interim answer, or of the final one."""
@@ -187,6 +194,16 @@ class AnswerReader:
             self._interim = False
         else:
             self.complete = True
+
+    def _count_piece(self) -> None:
+        self._pieces_left -= 1
+        if self._pieces_left < 0:
+            self.cut = True
+            raise _Enough
+
+    def _fail(self, fault: str) -> NoReturn:
+        self.fault = fault
+        raise _Enough
 
 
 def kept_bytes(status: int) -> int:
