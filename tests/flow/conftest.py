@@ -1,3 +1,5 @@
+"""The flow under test: one engine a test."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
