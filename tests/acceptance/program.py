@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
+import pytest
 
 T = TypeVar("T")
 KEY = "hl_acceptance_0123456789"
@@ -42,16 +44,29 @@ def until(condition: Callable[[], T], wait_s: float = WAIT_S, every_s: float = 0
         time.sleep(every_s)
 
 
+def needs(tool: str) -> str:
+    """The path of a tool. Without it the test is skipped on a person's machine, and fails in CI."""
+    found = shutil.which(tool)
+    if found is None:
+        if os.environ.get("CI", "") not in ("", "0", "false"):
+            pytest.fail(f"{tool} is missing in CI")
+        pytest.skip(f"{tool} is not installed")
+    return found
+
+
 class Program:
     """`hookline serve` in a folder of its own. `restart` and `kill` keep the folder, and so the database."""
 
-    def __init__(self, folder: Path, *, prefix: Sequence[str] = (), **settings: str) -> None:
+    def __init__(
+        self, folder: Path, *, prefix: Sequence[str] = (), more: Mapping[str, str] | None = None, **settings: str
+    ) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = folder / "log.txt"
         self._prefix = list(prefix)
+        self._more = dict(more or {})
         self._settings = {
             "HOOKLINE_PORT": str(self.port),
             "HOOKLINE_DB": f"sqlite:///{folder / 'hookline.db'}",
@@ -74,7 +89,7 @@ class Program:
     def environment(self) -> dict[str, str]:
         """The machine's environment without settings of its own, and ours."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
-        return outside | self._settings
+        return outside | self._settings | self._more
 
     def start(self) -> Program:
         """Start it and wait until it is ready."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -13,20 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.acceptance.program import KEY, Program, balanced, running, until
+from tests.acceptance.program import KEY, Program, balanced, needs, running, until
 from tests.acceptance.receiver import Answer, Receiver
-
-CI = os.environ.get("CI", "") not in ("", "0", "false")
-
-
-def needs(tool: str) -> str:
-    """The path of a tool. Without it the test is skipped on a person's machine, and fails in CI."""
-    found = shutil.which(tool)
-    if found is None:
-        if CI:
-            pytest.fail(f"{tool} is missing in CI")
-        pytest.skip(f"{tool} is not installed")
-    return found
 
 
 def test_the_answer_comes_after_the_fsync(tmp_path: Path):
