@@ -15,7 +15,8 @@ from hookline.core.delivery import State, allowed
 from hookline.core.endpoint import Endpoint, EndpointSpec, EndpointState, Secrets, SigningKey
 from hookline.core.errors import Refusal
 from hookline.core.subscribe import build_endpoint
-from hookline.core.verdict import SuccessRule, answer, judge, natural, parse_success, retry_after_s
+from hookline.core.success import SuccessRule, answer, natural, parse_success, retry_after_s
+from hookline.core.verdict import judge
 
 NOW_S = 784_111_700.0  # Sun, 06 Nov 1994 08:48:20 GMT
 

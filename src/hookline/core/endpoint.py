@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hookline.core.address import Target
     from hookline.core.filter import Filter
     from hookline.core.retry import RetryPolicy
-    from hookline.core.verdict import SuccessRule
+    from hookline.core.success import SuccessRule
 
 TIMEOUT_S_DEFAULT = 15.0
 CONCURRENCY_DEFAULT = 32

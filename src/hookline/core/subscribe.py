@@ -27,7 +27,7 @@ from hookline.core.json_text import check_depth, check_syntax, check_utf8, cut, 
 from hookline.core.request_headers import check_credential_header, check_headers, is_text
 from hookline.core.retry import parse_retry
 from hookline.core.secret import MASK, check_signing_secret
-from hookline.core.verdict import parse_success
+from hookline.core.success import parse_success
 
 SPEC_BYTES_MAX: Final = 256 * 1024
 CONFIG_BYTES_MAX: Final = 16 * 1024

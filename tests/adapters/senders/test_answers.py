@@ -12,7 +12,7 @@ from tests.adapters.senders.sending import advance_until, send
 
 from hookline.adapters.senders.http import HttpSender
 from hookline.core.attempt import Kind, Timing
-from hookline.core.verdict import parse_success
+from hookline.core.success import parse_success
 from hookline.testing import answers
 from hookline.testing.answers import Answer, chunked, hang, informational, raw, redirect, reply
 from hookline.testing.clock import ToldClock

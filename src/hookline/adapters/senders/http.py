@@ -27,7 +27,7 @@ from hookline.core.address import Networks, parse_url
 from hookline.core.attempt import Exchange, Kind, Outcome, Timing
 from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
-from hookline.core.verdict import answer
+from hookline.core.success import answer
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Item, SendRequest
 
