@@ -20,6 +20,9 @@ import msgspec
 from hookline.core.attempt import RETRY_AFTER_S_MAX, Kind
 from hookline.core.errors import Refusal
 from hookline.core.filter import Filter, compile_filter
+from hookline.core.json_text import parse
+from hookline.core.json_text import pointer as step
+from hookline.core.retry import status_range
 
 STATUSES_MAX: Final = 100
 _PAUSING: Final = frozenset({429, 502, 503, 504})
