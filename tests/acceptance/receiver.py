@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections import defaultdict
@@ -68,6 +69,10 @@ class Receiver:
     def port(self) -> int:
         """Where it listens."""
         return int(self._server.server_address[1])
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from the next connection on."""
+        self._server.context = context
 
     def url(self, script: Script | Sequence[int] | None = None, *, tail: str = "") -> str:
         """A new address here. `script`: what it answers; or statuses, one after the other, the last for ever."""
@@ -134,6 +139,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False  # server_close waits for them, so that none outlives the tests
     block_on_close = True
     request_queue_size = 512
+    context: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection, in its thread; over TLS where that is wanted."""
+        if self.context is not None:
+            with contextlib.suppress(OSError), self.context.wrap_socket(request, server_side=True) as secured:
+                super().finish_request(secured, client_address)
+            return
+        super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no error here."""
