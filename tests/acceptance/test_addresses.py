@@ -13,7 +13,7 @@ REFUSED_HOSTS = """
 127.0.0.1 127.1 127.0.1 0 0.0.0.0 0.1.2.3 127.255.255.254 2130706433 0x7f000001 0x7f.1 017700000001 0177.0.0.1
 0x7F.0x0.0x0.0x1 127.0.0.1. 127.0.0.01 [::1] [::] [0:0:0:0:0:0:0:1] [::ffff:127.0.0.1] [::ffff:7f00:1]
 [::127.0.0.1] [::ffff:0:127.0.0.1] [64:ff9b::7f00:1] [64:ff9b::169.254.169.254] [64:ff9b:1::1] [2002:7f00:1::1]
-localhost LOCALHOST localhost.
+localhost LOCALHOST
 10.0.0.1 10.255.255.255 172.16.0.1 172.31.255.255 192.168.0.1 169.254.169.254 169.254.0.1 100.64.0.1 100.127.255.255
 192.0.0.192 192.0.0.1 168.63.129.16 2852039166 0xa9fea9fe [fe80::1] [fec0::1] [fc00::1] [fd00::1] [fd00:ec2::254]
 [::ffff:169.254.169.254] [::ffff:10.0.0.1]
@@ -81,6 +81,23 @@ def test_refused_host(closed: Program, host: str):
     for url in (f"http://{host}/", f"https://{host}:8443/x"):
         status, body = create(closed, url)
         assert (status, body["code"]) == (422, "address_refused"), url
+
+
+@pytest.mark.parametrize("host", ["localhost.", "a.localhost", "ip6-localhost", "no-such-name.invalid"])
+def test_a_name_that_may_not_resolve_is_never_dialled(closed: Program, host: str):
+    """A name of loopback is refused; where this machine does not resolve it, it is warned about and never reached."""
+    spec = {"url": f"http://{host}:{closed.port}/", "event_types": ["named"], "retry": {"first_s": 1, "attempts": 1}}
+    answer = closed.post("/v1/endpoints", spec)
+    made = answer.json()
+    if answer.status_code == 422:
+        assert made["code"] == "address_refused"
+        return
+    assert answer.status_code == 201
+    assert made["warnings"]
+    event = closed.publish("named", 1)
+    row = closed.delivered(event["id"], "failed")
+    assert row["reason"] in ("dns", "address_refused")
+    closed.client.delete(f"/v1/endpoints/{made['id']}")
 
 
 @pytest.mark.parametrize("url", REFUSED_URLS.split() + REFUSED_URLS_WITH_SPACES, ids=lambda url: ascii(url)[:60])
