@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from hookline.core.delivery import State
-from hookline.core.endpoint import Endpoint
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.event import Event
 from hookline.core.ids import IdMaker
@@ -24,7 +23,7 @@ from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refus
 from hookline.flow.commits import SharedCommits
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import dedupe_key, idempotency_key
-from hookline.flow.route import Lease, matches, new_event
+from hookline.flow.route import HandOff, Lease, matches, new_event
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, IdempotencyKey, NewEvent
@@ -32,30 +31,6 @@ from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, Idempo
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
 _ROUTE_TRIES: Final = 10
-
-
-class HandOff:
-    """What accept needs of delivery; `flow.deliver` is the real one."""
-
-    def lease(self, endpoint: Endpoint, event: Event) -> float | None:
-        """Reserve room and say for how long the delivery is leased; None: no room, it waits in the store."""
-        raise NotImplementedError
-
-    def give_back(self, endpoint_id: bytes, event: Event) -> None:
-        """The reservation is not used."""
-        raise NotImplementedError
-
-    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float) -> None:
-        """The delivery is committed as leased: send it."""
-        raise NotImplementedError
-
-    def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
-        """The delivery is committed as pending, due in `wait_s`."""
-        raise NotImplementedError
-
-    def unfold(self) -> None:
-        """A fan-out row was committed."""
-        raise NotImplementedError
 
 
 class _Pending(msgspec.Struct, gc=False):
@@ -131,6 +106,10 @@ class Accept:
         except Refusal as refusal:
             self._observer.refused(refusal.code)
             done(refused(refusal))
+            return
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not leave the publisher without an answer
+            self._observer.warn("accept_defect", error=repr(error))
+            done(refused(_internal()))
             return
         self._commits.put(tenant, pending, len(pending.drafts), pending.size_bytes)
 
@@ -210,9 +189,20 @@ class Accept:
                 self._answer(pending, refused(refusal))
         except DataError as error:
             await self._divide(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, everybody is answered, and only the guilty 500
+            if len(batch) > 1:
+                half = len(batch) // 2
+                await self._commit_some(batch[:half])
+                await self._commit_some(batch[half:])
+                return
+            self._observer.warn("accept_defect", error=repr(error))
+            self._answer(batch[0], refused(_internal()))
         else:
             for pending, result in zip(batch, results, strict=True):
-                self._committed(pending, result)
+                try:
+                    self._committed(pending, result)
+                except Exception as error:  # noqa: BLE001 - the others of the commit are durable and to be answered
+                    self._observer.warn("accept_defect", error=repr(error))
 
     async def _divide(self, batch: list[_Pending], error: DataError) -> None:
         """A batch with an item that cannot be stored is halved until the guilty request stands alone."""
@@ -238,10 +228,10 @@ class Accept:
         for _ in range(_ROUTE_TRIES):
             version = self._registry.version
             now_ms = self._store.now_ms()
-            for pending in batch:
-                pending.request = self._route(pending, now_ms)
             committed = False
             try:
+                for pending in batch:
+                    pending.request = self._route(pending, now_ms)
                 requests = [p.request for p in batch if p.request is not None]
                 results = await self._store.accept(requests, version)
                 committed = True
@@ -260,15 +250,20 @@ class Accept:
             event = _event(draft, event_id, pending.tenant)
             wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0
             key = dedupe_key(event) if draft.source_id is not None else None
-            item = new_event(
-                event,
-                matches(event, self._registry),
-                self._lease,
-                wait_s=wait_s,
-                dedupe_key=key,
-                dedupe_s=self._dedupe_s,
-                rows_before=rows,
-            )
+            try:
+                item = new_event(
+                    event,
+                    matches(event, self._registry),
+                    self._lease,
+                    wait_s=wait_s,
+                    dedupe_key=key,
+                    dedupe_s=self._dedupe_s,
+                    rows_before=rows,
+                )
+            except Exception:
+                for made in items:
+                    self._unused(made)
+                raise
             rows += len(item.deliveries)
             items.append(item)
         note = pack_note(pending.note) if pending.idempotency is not None else b""
@@ -330,7 +325,14 @@ class Accept:
             self._hand_off.unfold()
 
     def _answer(self, pending: _Pending, answer: Answer) -> None:
-        pending.done(answer)
+        try:
+            pending.done(answer)
+        except Exception as error:  # noqa: BLE001 - one publisher's connection is not the others' business
+            self._observer.warn("answer_failed", error=repr(error))
+
+
+def _internal() -> Refusal:
+    return Refusal("internal", "This is a defect of the server; nothing is known to be stored.")
 
 
 def _traced(draft: Draft, headers: Mapping[str, str]) -> Draft:

@@ -36,12 +36,14 @@ class Job(msgspec.Struct, gc=False):
 class Destination:
     """The resource behind endpoints (`host:port`): its attempts in flight, and who waits for one to end."""
 
-    __slots__ = ("in_flight", "queued", "waiting")
+    __slots__ = ("in_flight", "queued", "users", "waiting")
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.queued = 0
         """Leased here for it and not started."""
+        self.users = 0
+        """Channels that lead to it."""
         self.waiting: deque[Channel] = deque()
 
 
@@ -54,6 +56,7 @@ class Channel:
         "blocked",
         "claimed",
         "destination",
+        "disabling",
         "endpoint",
         "finished_last_s",
         "handed",
@@ -88,6 +91,8 @@ class Channel:
         self.health = Health()
         self.health_version = 0
         self.health_dirty = False
+        self.disabling = False
+        """It is to be disabled, in the commit of the outcome that says so."""
         self.wait_until_s = 0.0
         self.probe_at_s: float | None = None
         self.slow = SlowStart(endpoint.concurrency_max)
@@ -114,6 +119,7 @@ class Channel:
         return (
             self.endpoint.state.delivers
             and not self.endpoint.deleted
+            and not self.disabling
             and not self.health.failing
             and self.wait_until_s <= now_s
         )

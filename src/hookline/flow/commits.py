@@ -105,10 +105,25 @@ class SharedCommits(Generic[T]):
     async def _run(self, batch: list[T]) -> None:
         await self._commit(batch)
 
+    def abandon(self) -> int:
+        """Give up what waits and what is in flight, at the very end; how many entries that were at least."""
+        left = self.waiting + len(self._tasks)
+        self._tenants.clear()
+        self.waiting = self.waiting_bytes = 0
+        for task in self._tasks:
+            task.cancel()
+        if not self._tasks:
+            self._quiet.set()
+        return left
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.result()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # A defect of ours: said loudly, but what waits behind it commits all the same.
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a shared commit raised", "exception": error, "task": task}
+            )
         if self.waiting:
             self._flush()
         elif not self._tasks:

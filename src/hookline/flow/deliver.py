@@ -9,18 +9,19 @@ left, and recording keeps up (docs/reliability.md, rules 11, 12, 14).
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from hookline.core.attempt import Kind, Outcome, Timing
 from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_MAX
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
-from hookline.flow.accept import HandOff
 from hookline.flow.channel import Channel, Destination, Job
 from hookline.flow.health import HealthKeeper
-from hookline.flow.record import Recorder
+from hookline.flow.record import Lease, Recorder
 from hookline.flow.registry import Registry
-from hookline.flow.slots import Slots
+from hookline.flow.route import HandOff
+from hookline.flow.slots import Destinations, Slots
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -64,13 +65,13 @@ class Deliver(HandOff):
         self.slots = Slots(concurrency_max, host_concurrency_max, lambda: recorder.behind)
         self._handoff_max = handoff_max
         self._channels: dict[bytes, Channel] = {}
-        self._destinations: dict[str, Destination] = {}
+        self.destinations = Destinations(senders, observer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._handed = 0
         self._handed_bytes = 0
         self.stopping = False
         self.unfold_wanted: Callable[[], None] = lambda: None
-        recorder.bind(self.channel, self._recorded, self.unblocked)
+        recorder.bind(self._recorded, self.unblocked)
         registry.watch(self._endpoint_changed)
 
     # ------------------------------------------------------------------------------------------------ channels
@@ -82,16 +83,8 @@ class Deliver(HandOff):
             endpoint = self._registry.endpoint(endpoint_id)
             if endpoint is None:
                 return None
-            channel = self._channels[endpoint_id] = Channel(endpoint, self._destination(endpoint))
+            channel = self._channels[endpoint_id] = Channel(endpoint, self.destinations.join(endpoint))
         return channel
-
-    def _destination(self, endpoint: Endpoint) -> Destination:
-        sender = self._senders.get(endpoint.kind)
-        key = endpoint.kind + " " + (sender.destination(endpoint) if sender is not None else endpoint.url)
-        destination = self._destinations.get(key)
-        if destination is None:
-            destination = self._destinations[key] = Destination()
-        return destination
 
     def _endpoint_changed(self, before: Endpoint | None, after: Endpoint) -> None:
         channel = self._channels.get(after.id)
@@ -99,15 +92,16 @@ class Deliver(HandOff):
             return
         channel.endpoint = after
         channel.slow.concurrency_max = after.concurrency_max
-        if not after.deleted:
-            destination = self._destination(after)
-            channel.destination.queued -= channel.queued
-            destination.queued += channel.queued
-            channel.destination = destination
+        if after.deleted:
+            self._health.gone(channel)
+        else:
+            self.destinations.move(channel, after)
         if before is not None and not before.state.delivers and after.state.delivers:
             self._health.forget(channel)
             channel.overflow = True
             self._wake.ready(after.id)
+        elif after.state.delivers:
+            self._health.look_again(channel)
         if channel.queued and not channel.open(self._clock.monotonic_s()):
             self._give_up(channel, channel.take_all())
         else:
@@ -186,12 +180,12 @@ class Deliver(HandOff):
     def claimed(self, rows: Sequence[Claimed]) -> None:
         """What a claim returned goes into its channels."""
         now_s = self._clock.monotonic_s()
-        unwanted: list[tuple[bytes, int]] = []
+        unwanted: list[Lease] = []
         touched: dict[bytes, Channel] = {}
         for row in rows:
             channel = self.channel(row.endpoint_id)
             if channel is None or self.stopping:
-                unwanted.append((row.delivery_id, row.fence))
+                unwanted.append((row.delivery_id, row.fence, row.endpoint_id))
                 continue
             channel.leased_by_claim += 1
             channel.destination.queued += 1
@@ -260,10 +254,17 @@ class Deliver(HandOff):
             channel.finished(now_s)
             if not outcome.timing.total_us:
                 outcome.timing = Timing(total_us=int((now_s - started_s) * 1e6))
-            self._recorder.outcome(channel, endpoint, current, outcome, started_ms)
+            self._ended(channel, endpoint, current, outcome, started_ms)
             current = self._next(channel, destination)
             if channel.overflow:
                 self._wake.ready(channel.endpoint.id)
+
+    def _ended(self, channel: Channel, endpoint: Endpoint, job: Job, outcome: Outcome, started_ms: int) -> None:
+        try:
+            self._recorder.outcome(channel, endpoint, job, outcome, started_ms)
+        except Exception as error:  # noqa: BLE001 - the slot goes on; the lease ends by itself and is taken back
+            self._observer.warn("outcome_defect", endpoint=endpoint.public_id, error=repr(error))
+            self._recorded(channel, job)
 
     def _next(self, channel: Channel, destination: Destination) -> Job | None:
         others = self._unblock(destination)
@@ -276,6 +277,8 @@ class Deliver(HandOff):
             assert job is not None
             if self._startable(channel, job):
                 self._begin(channel, job)
+                if channel.queued:
+                    self._pump(channel)  # after a success there may be a slot more
                 return job
         return None
 
@@ -298,8 +301,12 @@ class Deliver(HandOff):
         if sender is None:
             return Outcome(Kind.RETRY, reason="connect", detail=f"no sender for kind {endpoint.kind}")
         item = Item(job.delivery_id, job.fence, job.event, job.attempts + 1)
-        outcomes = await sender.send(SendRequest(endpoint, (item,), self._clock.wall_ms()))
-        return outcomes[0]
+        try:
+            outcomes = await sender.send(SendRequest(endpoint, (item,), self._clock.wall_ms()))
+            return outcomes[0]
+        except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, the delivery is tried again
+            self._observer.warn("sender_raised", kind=endpoint.kind, endpoint=endpoint.public_id, error=repr(error))
+            return Outcome(Kind.RETRY, reason="protocol", detail=f"the sender raised {type(error).__name__}")
 
     # --------------------------------------------------------------------------------------------- giving back
 
@@ -312,15 +319,24 @@ class Deliver(HandOff):
 
     def unblocked(self) -> None:
         """Recording keeps up again."""
-        for _ in range(len(self.slots.waiting)):
-            channel = self.slots.waiting.popleft()
+        self._ask(self.slots.waiting, len(self.slots.waiting))
+
+    def next_in_line(self, destination: Destination) -> None:
+        """There may be room at a destination although no attempt has ended there."""
+        if destination.waiting:
+            self._ask(destination.waiting, min(len(destination.waiting), _LOOKED_AT_MAX))
+
+    def _ask(self, line: deque[Channel], count: int) -> None:
+        for _ in range(count):
+            channel = line.popleft()
             channel.blocked = False
             self._pump(channel)
             if channel.overflow:
                 self._wake.ready(channel.endpoint.id)
 
     def sweep(self) -> None:
-        """Release what has waited too long for a slot, or waits for an endpoint that is not open any more."""
+        """Release what has waited too long for a slot, or waits for an endpoint that is not open any more; forget
+        what is deleted; ask those in line where nothing is in flight that would ask them when it ends."""
         now_s = self._clock.monotonic_s()
         for channel in list(self._channels.values()):
             if channel.queued:
@@ -331,7 +347,12 @@ class Deliver(HandOff):
                     jobs += channel.take_ordinary()
                 self._give_up(channel, jobs)
             elif channel.endpoint.deleted and channel.idle:
+                channel.destination.users -= 1
                 del self._channels[channel.endpoint.id]
+        for destination in self.destinations.idle():
+            self.next_in_line(destination)
+        if self.slots.waiting and not self._recorder.behind:
+            self._ask(self.slots.waiting, min(len(self.slots.waiting), _LOOKED_AT_MAX))
 
     def stop(self) -> None:
         """No further hand-off or start; what has not started is released."""
@@ -364,7 +385,7 @@ class Deliver(HandOff):
                 self._unhanded(job.event)
             else:
                 channel.leased_by_claim -= 1
-        self._recorder.release([(job.delivery_id, job.fence) for job in jobs])
+        self._recorder.release([(job.delivery_id, job.fence, job.endpoint_id) for job in jobs])
 
     def _unhanded(self, event: Event) -> None:
         self._handed -= 1

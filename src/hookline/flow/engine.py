@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -30,6 +30,9 @@ from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
 from hookline.ports.sender import Sender
 from hookline.ports.store import Store
+
+WRITTEN_S_MAX: Final = 10.0
+"""How long a drain waits for the store to take what is left."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -65,7 +68,7 @@ class Engine:
         self.observer = observer
         self.queue = queue
         self.ids = IdMaker(clock.random_bytes(4))
-        self.registry = Registry(store, keyring)
+        self.registry = Registry(store, keyring, observer)
         self.report = Report(store, self.registry, self.ids)
         self.wake = Wake(clock, self._tenant_of)
         self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
@@ -104,7 +107,7 @@ class Engine:
             dedupe_s=bounds.dedupe_s,
             commits_in_flight=bounds.commits_in_flight,
         )
-        self.worker = Worker(store, self.deliver, self.wake, queue, clock, observer)
+        self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
         self.rescue = Rescue(store, self.registry, self.recorder, self.report)
         self.upkeep = self._upkeep(bounds)
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
@@ -167,9 +170,13 @@ class Engine:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
         self.accept.refuse_new()
-        await self.accept.drained()
-        ended = await self.deliver.finished(grace_s)
-        await self.recorder.drained()
+        ended = await self._within(self.accept.drained(), WRITTEN_S_MAX)
+        ended &= await self._within(self.worker.drained(), WRITTEN_S_MAX)
+        ended &= await self.deliver.finished(grace_s)
+        if not await self._within(self.recorder.drained(), WRITTEN_S_MAX):
+            # The store does not take them: their leases are taken back at the next start.
+            self.observer.warn("outcomes_left", at_least=self.recorder.abandon())
+            ended = False
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -177,4 +184,15 @@ class Engine:
             await sender.close()
         await self.queue.close()
         await self.store.stop()
+        return ended
+
+    async def _within(self, work: Coroutine[Any, Any, None], wait_s: float) -> bool:
+        """Whether the work ended in time; otherwise it is not waited for any longer."""
+        task = asyncio.ensure_future(work)
+        slept = asyncio.ensure_future(self.clock.sleep(wait_s))
+        await asyncio.wait([task, slept], return_when=asyncio.FIRST_COMPLETED)
+        ended = task.done()
+        task.cancel()
+        slept.cancel()
+        await asyncio.gather(task, slept, return_exceptions=True)
         return ended

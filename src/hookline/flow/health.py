@@ -20,7 +20,7 @@ from hookline.flow.report import Report
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
-from hookline.ports.store import Deliveries, HealthChange, HealthRow, NewEvent
+from hookline.ports.store import HealthChange, HealthRow, NewEvent, Store
 
 EventMaker = Callable[[], tuple[NewEvent, ...]]
 _CLEAN = Health()
@@ -31,13 +31,15 @@ class HealthEntry(msgspec.Struct, gc=False):
 
     channel: Channel
     change: HealthChange
+    makers: tuple[EventMaker, ...]
+    """What makes its events; more may come for the same endpoint while this is on its way."""
 
 
 class HealthKeeper:
     """Judges outcomes for their endpoint's health and keeps what is to be stored of it."""
 
     def __init__(
-        self, store: Deliveries, registry: Registry, reporter: Report, wake: Wake, clock: Clock, observer: Observer
+        self, store: Store, registry: Registry, reporter: Report, wake: Wake, clock: Clock, observer: Observer
     ) -> None:
         self._store = store
         self._registry = registry
@@ -48,6 +50,7 @@ class HealthKeeper:
         self._events: dict[bytes, list[EventMaker]] = {}
         self._disable: set[bytes] = set()
         self._dirty: dict[bytes, Channel] = {}
+        self._looks: set[Channel] = set()
 
     def judge(self, channel: Channel, endpoint: Endpoint, job: Job, verdict: Verdict) -> None:
         """Take an attempt's verdict into account."""
@@ -102,6 +105,7 @@ class HealthKeeper:
         if endpoint.id in self._disable or not channel.endpoint.state.delivers:
             return
         self._disable.add(endpoint.id)
+        channel.disabling = True  # nothing further starts, although the registry does not know it yet
         self._observer.endpoint_changed(endpoint, "disabled", why)
         self._say(endpoint, report.ENDPOINT_DISABLED, job, reason=why)
         self._mark(channel)
@@ -119,13 +123,25 @@ class HealthKeeper:
     def forget(self, channel: Channel) -> None:
         """A person resumed the endpoint: it starts clean, slowly. (The store has forgotten it in the same commit.)"""
         channel.health = Health()
+        channel.health_version = 0
         channel.health_dirty = False
+        channel.disabling = False
         channel.wait_until_s = 0.0
         channel.probe_at_s = None
         channel.slow.restart()
-        self._dirty.pop(channel.endpoint.id, None)
-        self._disable.discard(channel.endpoint.id)
+        self._drop(channel.endpoint.id)
         self._registry.set_failing(channel.endpoint.id, failing=False)
+
+    def gone(self, channel: Channel) -> None:
+        """The endpoint was deleted: nothing of its health is to be stored."""
+        self._looks.discard(channel)
+        channel.health_dirty = False
+        self._drop(channel.endpoint.id)
+
+    def _drop(self, endpoint_id: bytes) -> None:
+        self._dirty.pop(endpoint_id, None)
+        self._disable.discard(endpoint_id)
+        self._events.pop(endpoint_id, None)
 
     def adopt(self, row: HealthRow, channel: Channel) -> None:
         """What the store knows of an endpoint's health, at the start or after another process changed it."""
@@ -137,6 +153,29 @@ class HealthKeeper:
         channel.wait_until_s = now_s + row.wait_s if row.wait_s is not None else 0.0
         channel.probe_at_s = now_s + row.probe_s if row.probe_s is not None else None
         self._registry.set_failing(row.endpoint_id, failing=channel.health.failing)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything of it is to be stored."""
+        return bool(self._dirty)
+
+    def look_again(self, channel: Channel) -> None:
+        """The endpoint was changed while it fails or waits: a person may have resumed it (see `resumed`)."""
+        if channel.health.failing or channel.wait_until_s > self._clock.monotonic_s():
+            self._looks.add(channel)
+
+    async def resumed(self) -> None:
+        """Start those anew whose health the store has been told to forget. Raises `StoreUnavailable`."""
+        if not self._looks:
+            return
+        looks = {channel: channel.health_version for channel in self._looks}
+        known = {row.endpoint_id for row in await self._store.healths()}
+        for channel, version in looks.items():
+            if version and channel.health_version == version and channel.endpoint.id not in known:
+                self.forget(channel)
+                self._wake.ready(channel.endpoint.id)
+            if version or not channel.health_dirty:
+                self._looks.discard(channel)
 
     def changes(self) -> list[HealthEntry]:
         """What is to be committed: one compare-and-set for each endpoint whose health changed."""
@@ -154,9 +193,10 @@ class HealthKeeper:
                 wait_s=wait_s if wait_s > 0 else None,
                 probe_s=probe_s,
             )
-            events = [e for make in self._events.get(endpoint_id, ()) for e in make()]
+            makers = tuple(self._events.get(endpoint_id, ()))
+            events = [e for make in makers for e in make()]
             change = HealthChange(row, disable=endpoint_id in self._disable, events=events)
-            entries.append(HealthEntry(channel, change))
+            entries.append(HealthEntry(channel, change, makers))
             channel.health_dirty = False
         self._dirty = {}
         return entries
@@ -164,9 +204,30 @@ class HealthKeeper:
     def route_again(self, entries: Sequence[HealthEntry]) -> None:
         """The registry has changed: make the events of these changes anew."""
         for entry in entries:
-            makers = self._events.get(entry.channel.endpoint.id, ())
-            events = [e for make in makers for e in make()]
+            events = [e for make in entry.makers for e in make()]
             entry.change = msgspec.structs.replace(entry.change, events=events)
+
+    def cut(self, entries: Sequence[HealthEntry]) -> bool:
+        """These cannot be stored: their events are left out. False: they had none, and are given up until the next
+        outcome."""
+        had = any(entry.change.events for entry in entries)
+        for entry in entries:
+            self._told(entry)
+            entry.makers = ()
+            entry.change = msgspec.structs.replace(entry.change, events=())
+            if not had:
+                entry.channel.disabling = False
+                self._disable.discard(entry.channel.endpoint.id)
+        return had
+
+    def _told(self, entry: HealthEntry) -> None:
+        """Its events need not be made again."""
+        endpoint_id = entry.channel.endpoint.id
+        left = self._events.get(endpoint_id, [])[len(entry.makers) :]
+        if left:
+            self._events[endpoint_id] = left
+        else:
+            self._events.pop(endpoint_id, None)
 
     def applied(self, entries: Sequence[HealthEntry], done: Sequence[bool]) -> tuple[bool, bool]:
         """What the store made of them. Returns whether one missed its version (adopt the store's and go on), and
@@ -176,11 +237,16 @@ class HealthKeeper:
             endpoint_id = entry.channel.endpoint.id
             if ok:
                 entry.channel.health_version = entry.change.row.version + 1
-                self._events.pop(endpoint_id, None)
+                self._told(entry)
                 if entry.change.disable:
                     disabled = True
                     self._disable.discard(endpoint_id)
+                if not entry.channel.health.failing:
+                    # A claim that came before this commit found the endpoint still failing, or waiting.
+                    self._wake.ready(endpoint_id)
             elif self._registry.endpoint(endpoint_id) is not None:
                 missed = True
                 self._mark(entry.channel)
+            else:
+                self._drop(endpoint_id)
         return missed, disabled

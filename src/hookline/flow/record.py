@@ -15,7 +15,7 @@ import msgspec
 from hookline.core.attempt import Outcome, Timing
 from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
-from hookline.core.errors import DataError, StaleRegistry, StoreUnavailable
+from hookline.core.errors import StaleRegistry, StoreUnavailable
 from hookline.core.history import AttemptRecord
 from hookline.core.verdict import Verdict, judge
 from hookline.flow import report
@@ -27,11 +27,15 @@ from hookline.flow.report import Report
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
-from hookline.ports.store import NewEvent, RecordItem, RecordResult, Store
+from hookline.ports.store import HealthRow, NewEvent, RecordItem, RecordResult, Store
 
 WAITING_MAX: Final = 512
 WAITING_S_MAX: Final = 1.0
 RETRY_S: Final = 0.25
+
+
+Lease = tuple[bytes, int, bytes]
+"""A lease to be given back: delivery, fence, endpoint."""
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -42,6 +46,8 @@ class _Entry(msgspec.Struct, gc=False):
     job: Job | None
     make_events: EventMaker | None
     """Makes the events again when the registry has changed meanwhile."""
+    done: asyncio.Future[None] | None = None
+    """Told when the commit that holds it has ended, however."""
 
 
 class Recorder:
@@ -67,22 +73,19 @@ class Recorder:
         self._clock = clock
         self._observer = observer
         self._commits: SharedCommits[_Entry] = SharedCommits(self._commit, clock, in_flight_max=commits_in_flight)
-        self._releases: list[tuple[bytes, int]] = []
+        self._releases: list[Lease] = []
         self._releasing: asyncio.Task[None] | None = None
         self._failing_since_s: float | None = None
         self._was_behind = False
-        self._channel_of: Callable[[bytes], Channel | None] = lambda _id: None
         self._recorded: Callable[[Channel, Job], None] = lambda _channel, _job: None
         self._unblocked: Callable[[], None] = lambda: None
 
     def bind(
         self,
-        channel_of: Callable[[bytes], Channel | None],
         recorded: Callable[[Channel, Job], None],
         unblocked: Callable[[], None],
     ) -> None:
         """`flow.deliver` says what to call: it knows the recorder, not the other way round."""
-        self._channel_of = channel_of
         self._recorded = recorded
         self._unblocked = unblocked
 
@@ -117,7 +120,7 @@ class Recorder:
             channel.overflow = True
             # The sender had no room (or no file): not at once again.
             channel.wait_until_s = max(channel.wait_until_s, self._clock.monotonic_s() + RETRY_S)
-            self.release([(job.delivery_id, job.fence)])
+            self.release([(job.delivery_id, job.fence, endpoint.id)])
             return
         verdict = judge(outcome, endpoint, tries=job.tries, dice=self._clock.dice(), early=job.early_s > 0)
         self._health.judge(channel, endpoint, job, verdict)
@@ -146,23 +149,35 @@ class Recorder:
         size = len(packed) + 256
         self._commits.put(endpoint.tenant, _Entry(item, channel, job, make), 1, size)
 
-    def change(self, item: RecordItem, make_events: EventMaker | None = None) -> None:
-        """A change of an open delivery that no attempt brought about (taken back, overflow)."""
+    def change(self, item: RecordItem, make_events: EventMaker | None = None) -> asyncio.Future[None]:
+        """A change of an open delivery that no attempt brought about (taken back, overflow); await what is returned
+        to know it committed."""
         if make_events is not None:
             item = msgspec.structs.replace(item, events=make_events())
-        self._commits.put(item.tenant, _Entry(item, None, None, make_events), 1, 256)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._commits.put(item.tenant, _Entry(item, None, None, make_events, done), 1, 256)
+        return done
 
-    def release(self, leases: Sequence[tuple[bytes, int]]) -> None:
-        """Give leases back unstarted; committed soon."""
+    def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back unstarted; committed soon. Their endpoints are ready then: a lane may have another head."""
         self._releases.extend(leases)
         if self._releases and (self._releasing is None or self._releasing.done()):
             self._releasing = asyncio.get_running_loop().create_task(self._release())
+
+    def abandon(self) -> int:
+        """The very end, and the store does not take them: whatever has no commit yet is left to the next start,
+        which takes its leases back. How many outcomes and releases that were at least."""
+        left = self._commits.abandon() + len(self._releases)
+        self._releases.clear()
+        if self._releasing is not None:
+            self._releasing.cancel()
+        return left
 
     async def drained(self) -> None:
         """Return when every outcome and release is committed."""
         await self._commits.drained()
         while self._releasing is not None and not self._releasing.done():
-            await asyncio.shield(self._releasing)
+            await asyncio.wait([self._releasing])
 
     def _events_of(
         self, endpoint: Endpoint, job: Job, outcome: Outcome, verdict: Verdict, after: State
@@ -199,7 +214,12 @@ class Recorder:
 
     async def _commit(self, batch: list[_Entry]) -> None:
         self._observer.committed("record", len(batch), self._commits.oldest_wait_s)
-        await self._commit_some(batch, self._health.changes())
+        try:
+            await self._commit_some(batch, self._health.changes())
+        finally:
+            for entry in batch:
+                if entry.done is not None and not entry.done.done():
+                    entry.done.set_result(None)
         if self._was_behind and not self.behind:
             self._was_behind = False
             self._unblocked()
@@ -222,7 +242,9 @@ class Recorder:
                 self._was_behind = True
                 self._observer.warn("record_failed", code=error.code, error=str(error))
                 await self._clock.sleep(RETRY_S)
-            except DataError as error:
+            except Exception as error:  # noqa: BLE001 - DataError, or a defect: one bad item must not take the others along
+                # The store answered: it is not away, whatever is wrong with this commit.
+                self._failing_since_s = None
                 await self._divide(batch, healths, error)
                 return
             else:
@@ -230,23 +252,47 @@ class Recorder:
                 await self._apply(batch, healths, result)
                 return
 
-    async def _divide(self, batch: list[_Entry], healths: list[HealthEntry], error: DataError) -> None:
+    async def tidy(self) -> None:
+        """Commit what of healths missed its version and found no outcome to go with; look at resumed endpoints.
+        Raises `StoreUnavailable`."""
+        await self._health.resumed()
+        if self._health.dirty and not self._commits.busy:
+            await self._commit_some([], self._health.changes())
+
+    async def _divide(self, batch: list[_Entry], healths: list[HealthEntry], error: Exception) -> None:
+        """Halve a commit that cannot be stored until the guilty one stands alone; it loses its detail, then all."""
+        if batch and healths:
+            await self._commit_some(batch, [])
+            await self._commit_some([], healths)
+            return
         if len(batch) > 1:
             half = len(batch) // 2
-            await self._commit_some(batch[:half], healths)
+            await self._commit_some(batch[:half], [])
             await self._commit_some(batch[half:], [])
             return
-        self._observer.warn("outcome_cut", error=str(error))
-        entry = batch[0] if batch else None
-        if entry is None or entry.item.attempt is None:
-            self._observer.warn("outcome_dropped", error=str(error))
+        if not batch:
+            self._observer.warn("healths_cut", error=repr(error))
+            if self._health.cut(healths):
+                await self._commit_some([], healths)
             return
+        entry = batch[0]
+        if entry.item.attempt is None:
+            # Its lease ends by itself, is taken back and counted: from the twentieth time on it is poison.
+            self._observer.warn("outcome_dropped", error=repr(error), delivery=entry.item.delivery_id.hex())
+            self._no_longer_ours(entry)
+            return
+        self._observer.warn("outcome_cut", error=repr(error))
         record = AttemptRecord.unpack(entry.item.attempt)
         stripped = None
         if record.exchange is not None or record.detail:
             stripped = msgspec.structs.replace(record, exchange=None, detail="").pack()
         entry.item = msgspec.structs.replace(entry.item, attempt=stripped, events=())
-        await self._commit_some([entry], healths)
+        entry.make_events = None
+        await self._commit_some([entry], [])
+
+    def _no_longer_ours(self, entry: _Entry) -> None:
+        if entry.channel is not None and entry.job is not None:
+            self._recorded(entry.channel, entry.job)
 
     async def _apply(self, batch: list[_Entry], healths: list[HealthEntry], result: RecordResult) -> None:
         closed: dict[State, int] = {}
@@ -255,50 +301,52 @@ class Recorder:
                 closed[entry.item.after] = closed.get(entry.item.after, 0) + 1
             if not applied and entry.item.attempt is not None:
                 self._observer.warn("outcome_fenced", delivery=entry.item.delivery_id.hex())
-            if entry.channel is not None and entry.job is not None:
-                self._recorded(entry.channel, entry.job)
+            self._no_longer_ours(entry)
         for state, count in closed.items():
             self._observer.closed(state.word, count)
         self._wake.notify(result.due_s)
         if healths:
             missed, disabled = self._health.applied(healths, result.health_applied)
             if missed:
-                await self._adopt_healths()
+                await self._adopt_healths([entry.channel for entry in healths])
                 if batch:
                     # Once more on the store's version; a further miss waits for the next outcome.
                     await self._commit_some([], self._health.changes())
             if disabled:
                 await self._refresh()
 
-    async def _adopt_healths(self) -> None:
+    async def _adopt_healths(self, channels: Sequence[Channel]) -> None:
         """Another process, or a person, changed an endpoint's health: go on from there."""
         try:
-            for row in await self._store.healths():
-                channel = self._channel_of(row.endpoint_id)
-                if channel is not None:
-                    self._health.adopt(row, channel)
+            rows = {row.endpoint_id: row for row in await self._store.healths()}
         except StoreUnavailable as error:
             self._observer.warn("healths_failed", code=error.code, error=str(error))
+            return
+        for channel in channels:
+            # None: a person resumed it, and the store knows nothing of its health any more.
+            self._health.adopt(rows.get(channel.endpoint.id, HealthRow(channel.endpoint.id, 0)), channel)
 
     async def _refresh(self) -> None:
         try:
             await self._registry.refresh()
-        except StoreUnavailable as error:
-            self._observer.warn("refresh_failed", code=error.code, error=str(error))
+        except Exception as error:  # noqa: BLE001 - the outcomes are kept and tried again, whatever the matter is
+            self._observer.warn("refresh_failed", error=repr(error))
             await self._clock.sleep(RETRY_S)
 
     async def _release(self) -> None:
         while self._releases:
             leases, self._releases = self._releases[:1000], self._releases[1000:]
             try:
-                await self._store.release(leases)
-                owners = await self._store.endpoints_of([delivery for delivery, _ in leases])
+                await self._store.release([(delivery, fence) for delivery, fence, _ in leases])
             except StoreUnavailable as error:
                 self._releases = [*leases, *self._releases]
                 self._observer.warn("release_failed", code=error.code, error=str(error))
                 await self._clock.sleep(RETRY_S)
                 continue
-            for endpoint_id in set(owners.values()):
+            except Exception as error:  # noqa: BLE001 - these leases end by themselves; the others are given back
+                self._observer.warn("release_defect", error=repr(error), leases=len(leases))
+                continue
+            for endpoint_id in {endpoint_id for _, _, endpoint_id in leases}:
                 self._wake.ready(endpoint_id)
 
 

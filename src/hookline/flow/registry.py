@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from hookline.core import ids
 from hookline.core.endpoint import Endpoint, EndpointState, Secrets
 from hookline.core.event_type import PatternIndex
 from hookline.core.schema import Schema
 from hookline.core.secret import Keyring
 from hookline.core.subscribe import build_endpoint, decode_spec
+from hookline.ports.observer import Observer
 from hookline.ports.store import EndpointRow, EventTypeRow
 from hookline.ports.store import Registry as RegistryStore
 
@@ -32,8 +34,9 @@ class EventType(msgspec.Struct, frozen=True):
 class Registry:
     """What the store knows of endpoints and event types, ready for routing. Reading it never waits."""
 
-    def __init__(self, store: RegistryStore, keyring: Keyring) -> None:
+    def __init__(self, store: RegistryStore, keyring: Keyring, observer: Observer | None = None) -> None:
         self._store = store
+        self._observer = observer
         self._keyring = keyring
         self._refreshing: asyncio.Task[None] | None = None
         self._endpoints: dict[bytes, Endpoint] = {}
@@ -96,33 +99,34 @@ class Registry:
     async def _apply(self) -> None:
         changes = await self._store.changes(self.version)
         for row in changes.endpoints:
-            self._put_endpoint(row)
+            try:
+                self._put_endpoint(row)
+            except Exception as error:  # noqa: BLE001 - a row that cannot be read must not block all the others
+                self._warn("endpoint_unreadable", endpoint=ids.text(ids.ENDPOINT, row.id), error=repr(error))
         for type_row in changes.event_types:
-            self._put_event_type(type_row)
+            try:
+                self._put_event_type(type_row)
+            except Exception as error:  # noqa: BLE001 - the same
+                self._warn("event_type_unreadable", event_type=type_row.name, error=repr(error))
         self.version = max(self.version, changes.version)
 
+    def _warn(self, name: str, **fields: object) -> None:
+        if self._observer is not None:
+            self._observer.warn(name, **fields)
+
     def _put_endpoint(self, row: EndpointRow) -> None:
-        before = self._endpoints.pop(row.id, None)
+        before = self._endpoints.get(row.id)
+        endpoint = None if row.deleted else self._build(row)
         if before is not None:
+            del self._endpoints[row.id]
             self._patterns[before.tenant].remove(before.patterns, before)
             if before.uid is not None:
                 self._uids.pop((before.tenant, before.uid), None)
-        if row.deleted:
+        if endpoint is None:
             self._failing.discard(row.id)
             if before is not None:
-                after = msgspec.structs.replace(before, deleted=True)
-                self._tell(before, after)
+                self._tell(before, msgspec.structs.replace(before, deleted=True))
             return
-        secrets = msgspec.json.decode(self._keyring.open(row.sealed), type=Secrets)
-        endpoint = build_endpoint(
-            id=row.id,
-            tenant=row.tenant,
-            uid=row.uid,
-            version=row.version,
-            state=EndpointState(row.state),
-            spec=decode_spec(row.spec),
-            secrets=secrets,
-        )
         self._endpoints[row.id] = endpoint
         if endpoint.uid is not None:
             self._uids[endpoint.tenant, endpoint.uid] = endpoint.id
@@ -131,6 +135,26 @@ class Registry:
             patterns = self._patterns[endpoint.tenant] = PatternIndex()
         patterns.add(endpoint.patterns, endpoint)
         self._tell(before, endpoint)
+
+    def _build(self, row: EndpointRow) -> Endpoint:
+        state = EndpointState(row.state)
+        try:
+            secrets = msgspec.json.decode(self._keyring.open(row.sealed), type=Secrets)
+        except ValueError as error:
+            # Sealed with a key that is not here: events are still routed to it, nothing is sent unsigned, and what
+            # waits is delivered once the key is back.
+            self._warn("endpoint_sealed", endpoint=ids.text(ids.ENDPOINT, row.id), error=str(error))
+            secrets = Secrets([])
+            state = EndpointState.PAUSED if state.delivers else state
+        return build_endpoint(
+            id=row.id,
+            tenant=row.tenant,
+            uid=row.uid,
+            version=row.version,
+            state=state,
+            spec=decode_spec(row.spec),
+            secrets=secrets,
+        )
 
     def _put_event_type(self, row: EventTypeRow) -> None:
         key = (row.tenant, row.name)

@@ -6,6 +6,7 @@ Each take-back is counted: from the fifth on the delivery waits 2 ** lost second
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from hookline.core.delivery import State, lost_wait_s
@@ -28,27 +29,24 @@ class Rescue:
     async def once(self) -> int:
         """Take back what is lost now; how many deliveries that were."""
         refs = await self._store.lost()
-        for ref in refs:
-            wait_s = lost_wait_s(ref.lost + 1)
-            await self.close_or_wait(ref, wait_s, "poison")
-        await self._recorder.drained()
+        # Their own commits are waited for, not a moment when nothing else is to be recorded: there may be none.
+        for change in [await self._close_or_wait(ref, lost_wait_s(ref.lost + 1), "poison") for ref in refs]:
+            await change
         return len(refs)
 
     async def overflow(self, refs: Sequence[OpenRef]) -> None:
         """Fail the oldest open deliveries of an endpoint that has too many."""
-        for ref in refs:
-            await self.close_or_wait(ref, None, "overflow")
-        await self._recorder.drained()
+        for change in [await self._close_or_wait(ref, None, "overflow") for ref in refs]:
+            await change
 
-    async def close_or_wait(self, ref: OpenRef, wait_s: float | None, reason: str) -> None:
+    async def _close_or_wait(self, ref: OpenRef, wait_s: float | None, reason: str) -> asyncio.Future[None]:
         """Pending again after `wait_s`; None: failed with `reason`, which is announced."""
         endpoint = self._registry.endpoint(ref.endpoint_id)
         if wait_s is not None:
             item = RecordItem(
                 ref.delivery_id, ref.fence, ref.endpoint_id, ref.tenant, State.PENDING, wait_s=wait_s, lost=1
             )
-            self._recorder.change(item)
-            return
+            return self._recorder.change(item)
         waits = endpoint is None or endpoint.lane != "skip"
         lost = 1 if reason == "poison" else 0
         item = RecordItem(
@@ -64,12 +62,11 @@ class Rescue:
         event = await self._store.event(ref.tenant, ref.event_id) if endpoint is not None else None
         if endpoint is None or event is None or reason == "overflow":
             # Overflow is announced once per endpoint and hour (flow.upkeep), not once per delivery.
-            self._recorder.change(item)
-            return
+            return self._recorder.change(item)
 
         def make() -> tuple[NewEvent, ...]:
             return self._report.delivery(
                 report.DELIVERY_FAILED, endpoint, event, ref.delivery_id, attempts=0, reason=reason, status=None
             )
 
-        self._recorder.change(item, make)
+        return self._recorder.change(item, make)

@@ -23,6 +23,30 @@ Lease = Callable[[Endpoint, Event], float | None]
 """Says for how long a delivery is handed off, or None: it is to be claimed from the store."""
 
 
+class HandOff:
+    """What accepting needs of delivering; `flow.deliver` is the real one."""
+
+    def lease(self, endpoint: Endpoint, event: Event) -> float | None:
+        """Reserve room and say for how long the delivery is leased; None: no room, it waits in the store."""
+        raise NotImplementedError
+
+    def give_back(self, endpoint_id: bytes, event: Event) -> None:
+        """The reservation is not used."""
+        raise NotImplementedError
+
+    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float) -> None:
+        """The delivery is committed as leased: send it."""
+        raise NotImplementedError
+
+    def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
+        """The delivery is committed as pending, due in `wait_s`."""
+        raise NotImplementedError
+
+    def unfold(self) -> None:
+        """A fan-out row was committed."""
+        raise NotImplementedError
+
+
 def never_hand_off(_endpoint: Endpoint, _event: Event) -> None:
     """Everything is inserted pending."""
 

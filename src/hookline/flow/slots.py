@@ -8,10 +8,63 @@ endpoints that have answered of late, so that any number of endpoints that hang 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from hookline.core.endpoint import Endpoint
 from hookline.core.quota import share
 from hookline.flow.channel import Channel, Destination
+from hookline.ports.observer import Observer
+from hookline.ports.sender import Sender
+
+
+class Destinations:
+    """The destinations of this process, each for as long as an endpoint leads to it. `senders` are by kind."""
+
+    def __init__(self, senders: Mapping[str, Sender], observer: Observer) -> None:
+        self._senders = senders
+        self._observer = observer
+        self._known: dict[str, Destination] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def join(self, endpoint: Endpoint) -> Destination:
+        """The destination that the endpoint's sender names, with one user more."""
+        sender = self._senders.get(endpoint.kind)
+        try:
+            name = sender.destination(endpoint) if sender is not None else endpoint.url
+        except Exception as error:  # noqa: BLE001 - an adapter's defect concerns this endpoint alone
+            self._observer.warn("destination_failed", endpoint=endpoint.public_id, error=repr(error))
+            name = endpoint.url
+        key = f"{endpoint.kind} {name}"
+        destination = self._known.get(key)
+        if destination is None:
+            destination = self._known[key] = Destination()
+        destination.users += 1
+        return destination
+
+    def move(self, channel: Channel, endpoint: Endpoint) -> None:
+        """The channel's endpoint has changed, and with it perhaps the address."""
+        before, after = channel.destination, self.join(endpoint)
+        before.users -= 1
+        before.queued -= channel.queued
+        after.queued += channel.queued
+        if after is not before and channel.blocked and channel in before.waiting:
+            before.waiting.remove(channel)
+            channel.blocked = False
+        channel.destination = after
+
+    def idle(self) -> list[Destination]:
+        """Those with somebody in line and nothing in flight that would ask him when it ends. Forgets the unused."""
+        idle: list[Destination] = []
+        for key, destination in list(self._known.items()):
+            if destination.in_flight:
+                continue
+            if destination.waiting:
+                idle.append(destination)
+            elif not destination.users:
+                del self._known[key]
+        return idle
 
 
 class Slots:

@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from hookline.core.errors import HooklineError
 from hookline.flow import report
 from hookline.flow.registry import Registry
 from hookline.flow.report import Report
@@ -89,8 +88,8 @@ class Upkeep:
             step.wanted.clear()
             try:
                 more = await step.run()
-            except HooklineError as error:
-                self._observer.warn("upkeep_failed", step=step.name, error=str(error))
+            except Exception as error:  # noqa: BLE001 - a loop that ended silently would be the worst of failures
+                self._observer.warn("upkeep_failed", step=step.name, error=str(error) or repr(error))
                 more = False
             if more:
                 await asyncio.sleep(0)
@@ -154,6 +153,7 @@ class Upkeep:
         endpoint = self._registry.endpoint(endpoint_id)
         if endpoint is None or now_s - self._said.get(endpoint_id, -OVERFLOW_SAID_S) < OVERFLOW_SAID_S:
             return
+        self._said = {said: at_s for said, at_s in self._said.items() if now_s - at_s < OVERFLOW_SAID_S}
         self._said[endpoint_id] = now_s
         if await self._report.announce(
             endpoint.tenant, lambda: self._report.endpoint(report.ENDPOINT_OVERFLOW, endpoint, open_max=self._open_max)

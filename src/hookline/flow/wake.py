@@ -10,8 +10,11 @@ import asyncio
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from hookline.ports.clock import Clock
+
+_STALE_MAX: Final = 1000
 
 
 class Wake:
@@ -41,6 +44,10 @@ class Wake:
         if known is None or due < known:
             self._due[endpoint_id] = due
             heapq.heappush(self._heap, (due, endpoint_id))
+            if len(self._heap) > 2 * len(self._due) + _STALE_MAX:
+                # Times that an earlier one overtook: they would stay until they come, which may be days.
+                self._heap = [(when, sleeper) for sleeper, when in self._due.items()]
+                heapq.heapify(self._heap)
             self.changed.set()
 
     def ready(self, endpoint_id: bytes) -> None:

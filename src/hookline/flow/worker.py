@@ -7,12 +7,15 @@ free, tenants in turn; a poll every ten seconds finds what nobody said.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from hookline.core.delivery import LEASE_MARGIN_S
-from hookline.core.errors import HooklineError, StoreUnavailable
+from hookline.core.errors import StoreUnavailable
 from hookline.flow.channel import Channel, Destination
 from hookline.flow.deliver import Deliver
+from hookline.flow.record import Recorder
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -30,67 +33,131 @@ class Worker:
     """The loops that claim. `run` returns when cancelled or told to stop."""
 
     def __init__(
-        self, store: Store, deliver: Deliver, wake: Wake, queue: Queue, clock: Clock, observer: Observer
+        self,
+        store: Store,
+        deliver: Deliver,
+        recorder: Recorder,
+        wake: Wake,
+        queue: Queue,
+        clock: Clock,
+        observer: Observer,
     ) -> None:
         self._store = store
+        self._recorder = recorder
         self._deliver = deliver
         self._wake = wake
         self._queue = queue
         self._clock = clock
         self._observer = observer
         self._stopping = False
-        self.busy = False
+        self._claiming = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def busy(self) -> bool:
         """A claim is in flight."""
+        return self._claiming > 0
+
+    async def drained(self) -> None:
+        """Return when no claim is in flight."""
+        await self._idle.wait()
 
     async def claims(self) -> None:
         """Claim what is due, for ever."""
-        while not self._stopping:
-            self._wake.changed.clear()
-            self._wake.promote()
-            entries = self._entries()
-            if not entries:
-                await self._wait()
-                continue
-            self.busy = True
-            try:
-                self._take(entries, await self._store.claim(entries))
-            except StoreUnavailable as error:
-                await self._failed(error, entries)
-            finally:
-                self.busy = False
+        await self._for_ever("claims", self._claim_once)
 
     async def hints(self) -> None:
         """Claim what the queue's messages name, for ever."""
-        while not self._stopping:
-            message = await self._queue.receive()
-            try:
-                owners = await self._store.endpoints_of(message.delivery_ids)
-                asked: dict[Destination, int] = {}
-                entries = [e for e in (self._entry(endpoint_id, asked) for endpoint_id in set(owners.values())) if e]
-                if entries:
-                    result = await self._store.claim_ids(list(owners), entries)
-                    self._deliver.claimed(result.claimed)
-                for endpoint_id in set(owners.values()):
-                    # What had no free slot is found by endpoint as slots come free.
-                    self._wake.ready(endpoint_id)
-            except StoreUnavailable as error:
-                await self._failed(error, [])
-            await self._queue.acknowledge(message)
+        await self._for_ever("hints", self._hint_once)
 
     async def poll(self) -> None:
         """Find what nobody said is due, every ten seconds and at the start."""
-        while not self._stopping:
-            try:
-                self._wake.notify(await self._store.due())
-            except StoreUnavailable as error:
-                await self._failed(error, [])
-            await self._clock.sleep(POLL_S)
+        await self._for_ever("poll", self._poll_once)
 
     async def ticks(self) -> None:
-        """Release what could not start."""
+        """Release what could not start, twice a second; ask again those who wait in a line that nobody moves."""
+        await self._for_ever("ticks", self._tick_once)
+
+    async def _for_ever(self, name: str, once: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
-            await self._clock.sleep(TICK_S)
-            self._deliver.sweep()
+            try:
+                await once()
+            except StoreUnavailable as error:
+                self._observer.warn(f"{name}_failed", code=error.code, error=str(error))
+                await self._clock.sleep(FAILED_S)
+            except Exception as error:  # noqa: BLE001 - a loop that ended silently would be the worst of failures
+                self._observer.warn(f"{name}_defect", error=repr(error))
+                await self._clock.sleep(FAILED_S)
+
+    async def _claim_once(self) -> None:
+        self._wake.changed.clear()
+        self._wake.promote()
+        entries = self._entries()
+        if entries:
+            await self._claim(entries)
+        elif self._wake.ready_count and not self._deliver.stopping:
+            await asyncio.sleep(0)  # the first 256 had no slot; the others are ready too
+        else:
+            await self._wait()
+
+    async def _claim(self, entries: list[ClaimEntry]) -> None:
+        try:
+            with self._in_flight():
+                self._take(entries, await self._store.claim(entries))
+        except StoreUnavailable as error:
+            self._observer.warn("claim_failed", code=error.code, error=str(error))
+            await self._clock.sleep(FAILED_S)
+            for entry in entries:
+                self._wake.ready(entry.endpoint_id)
+        except Exception as error:  # noqa: BLE001 - one row that cannot be read must not stop the other endpoints
+            if len(entries) > 1:
+                half = len(entries) // 2
+                await self._claim(entries[:half])
+                await self._claim(entries[half:])
+                return
+            self._observer.warn("claim_defect", endpoint=entries[0].endpoint_id.hex(), error=repr(error))
+            self._wake.at(entries[0].endpoint_id, POLL_S)
+
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        self._claiming += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._claiming -= 1
+            if not self._claiming:
+                self._idle.set()
+
+    async def _hint_once(self) -> None:
+        message = await self._queue.receive()
+        if self._stopping:
+            return
+        owners = set()
+        try:
+            with self._in_flight():
+                named = await self._store.endpoints_of(message.delivery_ids)
+                owners = set(named.values())
+                asked: dict[Destination, int] = {}
+                entries = [e for e in (self._entry(endpoint_id, asked) for endpoint_id in owners) if e]
+                if entries:
+                    result = await self._store.claim_ids(list(named), entries)
+                    self._deliver.claimed(result.claimed)
+        finally:
+            for endpoint_id in owners:
+                # What had no free slot is found by endpoint as slots come free.
+                self._wake.ready(endpoint_id)
+            await self._queue.acknowledge(message)
+
+    async def _poll_once(self) -> None:
+        self._wake.notify(await self._store.due())
+        await self._clock.sleep(POLL_S)
+
+    async def _tick_once(self) -> None:
+        await self._clock.sleep(TICK_S)
+        self._deliver.sweep()
+        await self._recorder.tidy()
 
     def stop(self) -> None:
         """No further claim."""
@@ -122,7 +189,7 @@ class Worker:
             return None
         endpoint = channel.endpoint
         channel.overflow = True
-        if not endpoint.state.delivers or endpoint.deleted:
+        if not endpoint.state.delivers or endpoint.deleted or channel.disabling:
             return None
         now_s = self._clock.monotonic_s()
         if channel.wait_until_s > now_s:
@@ -156,10 +223,12 @@ class Worker:
         return 1
 
     def _take(self, entries: list[ClaimEntry], result: ClaimResult) -> None:
+        destinations: dict[Destination, None] = {}
         for entry in entries:
             channel = self._deliver.channel(entry.endpoint_id)
             if channel is None:
                 continue
+            destinations[channel.destination] = None
             next_s = result.next_due_s.get(entry.endpoint_id)
             if next_s is None or next_s > 0:
                 # A claim that still had slots left found nothing more due: hand-offs may begin again.
@@ -167,16 +236,26 @@ class Worker:
                 if next_s is not None:
                     self._wake.at(entry.endpoint_id, next_s)
         self._deliver.claimed(result.claimed)
+        got = {row.endpoint_id for row in result.claimed}
         for entry in entries:
-            if result.next_due_s.get(entry.endpoint_id) == 0:
-                channel = self._deliver.channel(entry.endpoint_id)
-                if channel is not None and not entry.probe and self._more(channel, result, entry):
-                    self._wake.ready(entry.endpoint_id)
+            if result.next_due_s.get(entry.endpoint_id) != 0:
+                continue
+            channel = self._deliver.channel(entry.endpoint_id)
+            if channel is not None:
+                self._more(channel, entry, got)
+        for destination in destinations:
+            # Room that was asked for and not used is for those who were put in line because of it.
+            self._deliver.next_in_line(destination)
 
-    def _more(self, channel: Channel, result: ClaimResult, entry: ClaimEntry) -> bool:
-        """More is due and slots are free already: go on at once. Otherwise a freed slot says so."""
-        got = any(row.endpoint_id == entry.endpoint_id for row in result.claimed)
-        return got and channel.claim_slots() > 0
+    def _more(self, channel: Channel, entry: ClaimEntry, got: set[bytes]) -> None:
+        """More is due than was claimed: go on at once if slots are free; otherwise a freed slot says so."""
+        if entry.endpoint_id in got:
+            if not entry.probe and channel.claim_slots() > 0:
+                self._wake.ready(entry.endpoint_id)
+        elif not (channel.in_flight or channel.queued or channel.leased_by_claim):
+            # Nothing of it will end here and say that there is room again. If others got something, its turn may not
+            # have come, the claim being full of their bytes; otherwise its cap is used up elsewhere.
+            self._wake.at(entry.endpoint_id, 0 if got else FAILED_S)
 
     # --------------------------------------------------------------------------------------------------- waiting
 
@@ -194,9 +273,3 @@ class Worker:
         finally:
             changed.cancel()
             slept.cancel()
-
-    async def _failed(self, error: HooklineError, entries: list[ClaimEntry]) -> None:
-        self._observer.warn("claim_failed", error=str(error))
-        await self._clock.sleep(FAILED_S)
-        for entry in entries:
-            self._wake.ready(entry.endpoint_id)
