@@ -100,7 +100,7 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("CONFIG", "/nonexistent.toml", "no such file"),
         ("PROT", "1", "HOOKLINE_PROT is not a setting of Hookline; did you mean HOOKLINE_PORT?"),
         ("Port", "1", "did you mean HOOKLINE_PORT?"),
-        ("TLS_CERT_FILE", "x", "is not a setting"),
+        ("TLS_CERT_FILE", "x", "no HTTPS of its own"),
         ("SERVICE_HOST", "10.0.0.1", "enableServiceLinks"),
     ],
 )

@@ -165,6 +165,7 @@ class Program:
             lambda event: matches(event, engine.registry),
             engine.ids,
             notify,
+            self.observer,
         )
         app = build_app(
             authority=authority,

@@ -81,6 +81,18 @@ class Settings:
     ] = "sqlite:///hookline.db"
     queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
     cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
+    public_url: Annotated[
+        str, Knob(not_here("address of its own as the world sees it"), "our own address as the world sees it")
+    ] = ""
+    trusted_proxies: Annotated[
+        str, Knob(not_here("trust in proxies"), "CIDRs whose X-Forwarded-* headers are believed; empty: none")
+    ] = ""
+    tls_cert_file: Annotated[
+        str, Knob(not_here("HTTPS of its own: put a proxy in front"), "serve HTTPS with this certificate")
+    ] = ""
+    tls_key_file: Annotated[
+        str, Knob(not_here("HTTPS of its own: put a proxy in front"), "the key of HOOKLINE_TLS_CERT_FILE")
+    ] = ""
     key: Annotated[
         str | None,
         Knob(_API_KEY, "the operator's API key; without it the one in HOOKLINE_KEY_FILE", secret=True),

@@ -126,7 +126,7 @@ def test_structured_encodes_what_is_not_json():
     assert base64.b64decode(members["data_base64"]) == b"\xff\x00<a/>"
     assert members["datacontenttype"] == "application/xml"
     members = json.loads(sent(event(data=b""), "cloudevents")[0])
-    assert set(members) == {"specversion", "id", "source", "type", "time"}
+    assert set(members) == {"specversion", "id", "source", "type", "time", "datacontenttype"}
 
 
 def test_an_event_of_hookline_has_the_required_attributes():

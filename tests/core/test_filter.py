@@ -442,24 +442,32 @@ def slow(spec, value, document):
     return slow_equal(spec, value)
 
 
+ROOTS = frozenset({"a", "b", "data", "x", "x.y"})
+
+
+def compiled(spec):
+    """A filter over documents with the names above outermost."""
+    return compile_filter(spec, roots=ROOTS)
+
+
 @settings(max_examples=300)
 @given(spec=FILTERS, document=DOCUMENTS)
 def test_filters_agree_with_a_slow_interpreter(spec, document):
     """A compiled filter says of any document what an interpreter of the rules says, and never raises."""
-    assert compile_filter(spec).matches(document) is slow(spec, document, document)
+    assert compiled(spec).matches(document) is slow(spec, document, document)
 
 
 @given(spec=FILTERS, document=DOCUMENTS)
 def test_a_double_negation_changes_nothing(spec, document):
     """Not not a filter is the filter."""
-    assert compile_filter({"$not": {"$not": spec}}).matches(document) is compile_filter(spec).matches(document)
+    assert compiled({"$not": {"$not": spec}}).matches(document) is compiled(spec).matches(document)
 
 
 @given(one=FILTERS, two=FILTERS, document=DOCUMENTS)
 def test_de_morgan_holds(one, two, document):
     """Neither is the same as not one and not the other."""
-    neither = compile_filter({"$not": {"$or": [one, two]}})
-    both_not = compile_filter({"$and": [{"$not": one}, {"$not": two}]})
+    neither = compiled({"$not": {"$or": [one, two]}})
+    both_not = compiled({"$and": [{"$not": one}, {"$not": two}]})
     assert neither.matches(document) is both_not.matches(document)
 
 
@@ -473,10 +481,32 @@ ANYTHING = st.recursive(
 @given(spec=FILTERS, document=st.dictionaries(st.text(max_size=5), ANYTHING, max_size=4))
 def test_no_document_makes_a_filter_raise(spec, document):
     """Whatever a document holds, also what JSON does not know, a filter answers yes or no."""
-    assert compile_filter(spec).matches(document) in (True, False)
+    assert compiled(spec).matches(document) in (True, False)
 
 
 KEYS = st.one_of(st.text(max_size=5), st.sampled_from(["$eq", "$in", "$or", "$not", "$ref", "$gt", "$exist", "a.b"]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "pointer"),
+    [
+        ({"data.a": {"$gt": 1, "lt": 5}}, "/filter/data.a"),
+        ({"dtaa.a": 1}, "/filter/dtaa.a"),
+        ({"$or": [{"type": "x"}, {"subject.a": 1}]}, "/filter/$or/1/subject.a"),
+        ({"data.a": {"$ref": "nope.a"}}, "/filter/data.a/$ref"),
+        ({"data.a": {"$eq": {"$ref": "type.a"}}}, "/filter/data.a/$eq/$ref"),
+    ],
+)
+def test_what_could_never_be_met_is_refused(spec, pointer):
+    """A forgotten $, and a path into what has nothing in it, are faults with a position."""
+    with pytest.raises(Refusal) as refused:
+        compile_filter(spec)
+    assert (refused.value.code, refused.value.pointer) == ("invalid_filter", pointer)
+
+
+def test_an_unknown_name_without_a_path_may_be_an_extension():
+    """CloudEvents extensions are asked for by their name."""
+    assert compile_filter({"myextension": "x"}).matches({"myextension": "x"})
 
 
 @given(spec=st.dictionaries(KEYS, ANYTHING, max_size=4))

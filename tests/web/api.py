@@ -133,7 +133,9 @@ class Api:
         return ids.text(ids.DELIVERY, claimed.delivery_id)
 
 
-def services(store: SqliteStore, clock: ToldClock, sender: CheckedSender, notified: dict[bytes, float]) -> Any:
+def services(
+    store: SqliteStore, clock: ToldClock, sender: CheckedSender, notified: dict[bytes, float], observer: Any
+) -> Any:
     """The registry, the id maker, and the three services over a store."""
     keyring = Keyring([b"k" * 32])
     registry = Registry(store, keyring)
@@ -146,7 +148,9 @@ def services(store: SqliteStore, clock: ToldClock, sender: CheckedSender, notifi
         {
             "endpoints": Endpoints(store, registry, catalogue, keyring, {"http": sender}, clock, maker, notify),
             "event_types": EventTypes(store, registry, catalogue),
-            "deliveries": Deliveries(store, registry, catalogue, lambda event: matches(event, registry), maker, notify),
+            "deliveries": Deliveries(
+                store, registry, catalogue, lambda event: matches(event, registry), maker, notify, observer
+            ),
         },
     )
 

@@ -57,6 +57,8 @@ class NotedObserver:
     def refused(self, code: str) -> None:
         self.refusals.append(code)
 
+    def closed(self, state: str, count: int) -> None: ...
+
     def warn(self, name: str, **fields: object) -> None:
         self.warnings.append((name, fields))
 
@@ -179,7 +181,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     store = SqliteStore(str(tmp_path / "hookline.db"), clock, disk_free_min_bytes=0)
     await store.start()
     notified: dict[bytes, float] = {}
-    registry, maker, parts = services(store, clock, sender, notified)
+    registry, maker, parts = services(store, clock, sender, notified, observer)
     ready: list[str | None] = [None]
     keys = {**operator_keys(KEY), digest(TENANT_ONLY_KEY): Key("acme", frozenset({READ}))}
 

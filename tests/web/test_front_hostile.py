@@ -211,7 +211,7 @@ async def test_slow_body(make_rig, path):
 
 async def test_idle_connections_are_closed(make_rig):
     """A connection that asks for nothing is closed after the idle time, with or without a request before."""
-    rig = await make_rig(idle_s=0.2, sweep_s=0.05)
+    rig = await make_rig(idle_s=0.2, first_s=0.2, sweep_s=0.05)
     fresh, used = await rig.wire(), await rig.wire()
     used.send(HEAD + b"Content-Length: 0\r\n\r\n")
     assert (await used.reply()).status == 202

@@ -222,6 +222,15 @@ def _inside(number: int, ranges: _Ranges) -> bool:
     return any(first <= number <= last for first, last in ranges)
 
 
+LOOPBACK: Final = IPv4Address("127.0.0.1")
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a name is loopback's by itself (RFC 6761, 6.3): localhost and everything below it."""
+    name = host.removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost")
+
+
 class Networks:
     """Which addresses may be dialled: public ones, and those of the networks that the operator opened.
 

@@ -51,6 +51,7 @@ def build_body(event: Event, body_format: str) -> tuple[Body, list[Header]]:
 def _structured(event: Event) -> Body:
     attributes = cloudevents.attributes_of(event, _time(event))
     if not event.data:
+        attributes["datacontenttype"] = event.content_type
         return Body(msgspec.json.encode(attributes), b"", BodyEncoding.NONE, cloudevents.STRUCTURED)
     attributes["datacontenttype"] = event.content_type
     prefix = msgspec.json.encode(attributes)[:-1]

@@ -64,7 +64,7 @@ class AuthSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EndpointSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
     """What `POST /v1/endpoints` takes. Deep checks (address, filter, headers …) are `core.subscribe`'s."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    url: str
     kind: Annotated[str, Meta(max_length=32)] = "http"
     config: dict[str, Any] = {}
     uid: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")] | None = None

@@ -46,6 +46,7 @@ AFFIXES_MAX: Final = 20
 SPEC_BYTES_MAX: Final = 64 * 1024
 
 _PATH: Final = re.compile(r"[^.\[\]]+(?:\[[0-9]{1,7}\])*(?:\.[^.\[\]]+(?:\[[0-9]{1,7}\])*)*")
+_LOGICAL: Final = frozenset({"$and", "$or", "$not"})
 _PATH_STEP: Final = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
@@ -70,23 +71,27 @@ class Filter:
             return True
 
 
-def compile_filter(spec: object, *, pointer: str = "/filter") -> Filter:
+def compile_filter(spec: object, *, pointer: str = "/filter", roots: frozenset[str] | None = None) -> Filter:
     """Compile a filter. Raises `Refusal` (`invalid_filter`) with a JSON pointer to the fault below `pointer`.
 
-    Limits: 200 conditions, 20 deep, strings of 1 KiB, 1,000 values of `$in` (20 of
-    `$startsWith`), 64 KiB in all.
+    `roots` are the names that a document has outermost; None: an event's, where an unknown name may be a CloudEvents
+    extension, but only `data` has anything in it. Limits: 200 conditions, 20 deep, strings of 1 KiB, 1,000 values of
+    `$in` (20 of `$startsWith`), 64 KiB in all.
     """
     if not isinstance(spec, dict):
         raise _refused("A filter is an object.", pointer)
-    compiler = _Compiler()
+    compiler = _Compiler(roots)
     match = compiler.condition(spec, pointer, 1, root=True)
-    try:
-        size_bytes = len(msgspec.json.encode(spec))
-    except (TypeError, ValueError, OverflowError):  # a number that msgspec does not write
-        size_bytes = len(repr(spec))
-    if size_bytes > SPEC_BYTES_MAX:
+    if _size_bytes(spec) > SPEC_BYTES_MAX:
         raise _refused(f"A filter has at most {SPEC_BYTES_MAX} bytes.", pointer)
     return Filter(match, needs_data=compiler.needs_data)
+
+
+def _size_bytes(spec: object) -> int:
+    try:
+        return len(msgspec.json.encode(spec))
+    except (TypeError, ValueError, OverflowError):  # a number that msgspec does not write
+        return len(repr(spec))
 
 
 def _refused(detail: str, pointer: str) -> Refusal:
@@ -96,7 +101,8 @@ def _refused(detail: str, pointer: str) -> Refusal:
 class _Compiler:
     """The walk over a filter: counts its conditions, notes whether it asks for the payload."""
 
-    def __init__(self) -> None:
+    def __init__(self, roots: frozenset[str] | None) -> None:
+        self._roots = roots
         self.conditions = 0
         self.needs_data = False
 
@@ -134,6 +140,9 @@ class _Compiler:
                 parts.append(self._operator(name, sub, at, depth, root=root))
             else:
                 fields.append(self._field(name, sub, at, depth, root=root))
+        mixed = next((name for name in spec if fields and name.startswith("$") and name not in _LOGICAL), None)
+        if mixed is not None:
+            raise _refused(f"{mixed} stands beside fields: is a $ missing, or are these fields of it?", pointer)
         if fields or not spec:
             parts.append(_fields(fields, self.conditions - before))
         return parts[0] if len(parts) == 1 else _all(parts)
@@ -142,8 +151,8 @@ class _Compiler:
         path = name.split(".")
         if "" in path or len(path) > DEPTH_MAX:
             raise _refused(f"A path is 1 to {DEPTH_MAX} names with a dot between.", pointer)
-        if root and path[0] == "data":
-            self.needs_data = True
+        if root:
+            self._check_root(path[0], len(path) > 1, pointer)
         before = self.conditions
         match = self.condition(spec, pointer, depth + 1)
         return _member(name, match, self.conditions - before)
@@ -164,7 +173,7 @@ class _Compiler:
         if name in ("$exist", "$exists"):
             if not isinstance(spec, bool):
                 raise _refused(f"{name} takes true or false.", pointer)
-            return _exists if spec else _exists_not
+            return operators.exists if spec else operators.exists_not
         if name not in _OPERATORS:
             raise _refused(f"There is no operator {cut(name, 64)}. Known are: {_KNOWN}.", pointer)
         if isinstance(spec, dict) and "$ref" in spec:
@@ -180,9 +189,20 @@ class _Compiler:
         steps = [name or int(index) for name, index in _PATH_STEP.findall(spec)]
         if len(steps) > DEPTH_MAX:
             raise _refused(f"A path has at most {DEPTH_MAX} steps.", pointer)
-        if steps[0] == "data":
-            self.needs_data = True
+        self._check_root(str(steps[0]), len(steps) > 1, pointer)
         return _at(steps)
+
+    def _check_root(self, name: str, inner: bool, pointer: str) -> None:
+        """Refuse an outermost name that no document can have: it would never be met."""
+        if self._roots is not None:
+            if name not in self._roots:
+                raise _refused(
+                    f"There is no {cut(name, 64)} here. Known are: {' '.join(sorted(self._roots))}.", pointer
+                )
+        elif name == "data":
+            self.needs_data = True
+        elif inner:
+            raise _refused(f"There is nothing in {cut(name, 64)}: paths into an event begin with data.", pointer)
 
 
 # --------------------------------------------------------------------------------------------------- constants
@@ -233,9 +253,9 @@ def _options(value: object, pointer: str) -> object:
 
 def _affixes(value: object, pointer: str) -> object:
     values = value if isinstance(value, list) else [value]
-    if not 1 <= len(values) <= AFFIXES_MAX or not all(isinstance(item, str) for item in values):
-        raise _refused(f"This takes a string or a list of 1 to {AFFIXES_MAX} strings.", pointer)
-    return _options(value, pointer)
+    if 1 <= len(values) <= AFFIXES_MAX and all(isinstance(item, str) for item in values):
+        return _options(value, pointer)
+    raise _refused(f"This takes a string or a list of 1 to {AFFIXES_MAX} strings.", pointer)
 
 
 _OPERATORS: Final[Mapping[str, tuple[Operator, Callable[[object, str], object]]]] = {
@@ -375,11 +395,3 @@ def _any(parts: list[Matcher]) -> Matcher:
 
 def _not(part: Matcher) -> Matcher:
     return lambda value, run: not part(value, run)
-
-
-def _exists(value: object, _run: Run) -> bool:
-    return value is not MISSING
-
-
-def _exists_not(value: object, _run: Run) -> bool:
-    return value is MISSING

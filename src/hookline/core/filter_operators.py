@@ -176,3 +176,13 @@ def one_of(options: list[object]) -> Matcher:
         return scalar(value)
 
     return match
+
+
+def exists(value: object, _run: Run) -> bool:
+    """`$exist` true: it is there."""
+    return value is not MISSING
+
+
+def exists_not(value: object, _run: Run) -> bool:
+    """`$exist` false: it is not there."""
+    return value is MISSING

@@ -25,6 +25,7 @@ from hookline.core.json_text import pointer as step
 from hookline.core.retry import status_range
 
 STATUSES_MAX: Final = 100
+_ROOTS: Final = frozenset({"status", "headers", "body"})
 _PAUSING: Final = frozenset({429, 502, 503, 504})
 
 # ------------------------------------------------------------------------------------------------ Retry-After
@@ -149,7 +150,7 @@ def parse_success(spec: Mapping[str, object] | None, *, pointer: str = "/success
     if not spec:
         raise Refusal("invalid_endpoint", "Give status, filter, or both.", pointer=pointer)
     statuses = _statuses(spec["status"], f"{pointer}/status") if "status" in spec else ((200, 299),)
-    condition = compile_filter(spec["filter"], pointer=f"{pointer}/filter") if "filter" in spec else None
+    condition = compile_filter(spec["filter"], pointer=f"{pointer}/filter", roots=_ROOTS) if "filter" in spec else None
     return SuccessRule(statuses, condition)
 
 

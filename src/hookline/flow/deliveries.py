@@ -18,6 +18,7 @@ from hookline.flow.catalogue import Catalogue
 from hookline.flow.endpoints import Notify
 from hookline.flow.reading import read_optional
 from hookline.flow.registry import Registry
+from hookline.ports.observer import Observer
 from hookline.ports.store import Counts, DeliveryRow, NewDelivery, Page, Query, Store
 
 REPLAY_ROWS_MAX: Final = 1000
@@ -64,6 +65,7 @@ class Deliveries:
         matches: Callable[[Event], Sequence[Endpoint]],
         ids_maker: IdMaker,
         notify: Notify,
+        observer: Observer,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -71,6 +73,7 @@ class Deliveries:
         self._matches = matches
         self._ids = ids_maker
         self._notify = notify
+        self._observer = observer
 
     async def events(self, query: Query) -> Page[Event]:
         """A page of events, newest first."""
@@ -123,6 +126,7 @@ class Deliveries:
         """Never send it (again); its lane goes on."""
         row = await self.get(tenant, delivery_id)
         await self._store.discard(tenant, delivery_id)
+        self._observer.closed("discarded", 1)
         self._notify({row.endpoint_id: 0.0})
         return await self.get(tenant, delivery_id)
 

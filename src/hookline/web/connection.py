@@ -101,6 +101,7 @@ class Connection(HttpToolsProtocol):
         self._backlog_at = 0
         self._advancing = False
         self._lost = False
+        self._answered_any = False
         self._refused = False
         self._lingering = False
         self._spilling = False
@@ -163,7 +164,7 @@ class Connection(HttpToolsProtocol):
             if age_s > (limits.spill_s if self._spilling else limits.linger_s):
                 self.transport.abort()
         elif self._phase == IDLE:
-            if self._current is None and age_s > limits.idle_s:
+            if self._current is None and age_s > (limits.idle_s if self._answered_any else limits.first_s):
                 self.transport.close()
         elif self._phase == HEAD:
             if self._current is None and age_s > limits.header_s:
@@ -209,6 +210,7 @@ class Connection(HttpToolsProtocol):
         request = self._current
         assert request is not None
         self._current = None
+        self._answered_any = True
         if self._lost or self.transport.is_closing():
             return
         more = self._phase != IDLE or self._queue or self._backlog or self.flow.held
@@ -225,6 +227,7 @@ class Connection(HttpToolsProtocol):
         """The application's answer to the current request is written."""
         request = self._current
         self._current = None
+        self._answered_any = True
         if self._lost or request is None or request.cycle is None:
             return
         self._since = self.loop.time()

@@ -75,7 +75,6 @@ _NEW_EVENT: Final = {
         "ordering_key": _TEXT,
         "deliver_at": {**_TIME, "description": "At most 30 days ahead"},
         "correlation_id": _TEXT,
-        "causation_id": _TEXT,
     },
 }
 _ACCEPTED: Final = {

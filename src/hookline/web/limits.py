@@ -27,6 +27,8 @@ class Limits(msgspec.Struct, frozen=True):
     body_s: float = 20.0
     """A body may take this, and one second more for each `body_bytes_per_s` received; then 408."""
     body_bytes_per_s: int = 16 * 1024
+    first_s: float = 15.0
+    """A new connection must begin its first request within this."""
     idle_s: float = 75.0
     """A connection without a request is kept so long: longer than the 60 s of the usual load balancers."""
     write_s: float = 60.0

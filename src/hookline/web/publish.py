@@ -20,7 +20,7 @@ _NEVER_PASSED: Final = frozenset(
     b" expect hookline-tenant host transfer-encoding user-agent".split()
 )
 """What most clients send: with nothing else there, no name need be looked at."""
-_SINGLE: Final = frozenset({b"content-type", b"content-encoding"})
+_SINGLE: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key"})
 
 
 class Publisher(Protocol):
@@ -91,10 +91,11 @@ def too_large(bytes_max: int) -> Refusal:
 
 
 def once(headers: Sequence[tuple[bytes, bytes]], names: frozenset[bytes]) -> None:
-    """Refuse fields that may be there only once: two of them are read differently by different programs."""
+    """Refuse fields that may be there only once (`names`, and CloudEvents attributes): two of them are read
+    differently by different programs."""
     seen: set[bytes] = set()
     for name, _ in headers:
-        if name in names:
+        if name in names or name[:3] == b"ce-":
             if name in seen:
                 raise Refusal("malformed_request", f"The header {name.decode('latin-1')} is there twice.")
             seen.add(name)

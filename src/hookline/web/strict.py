@@ -6,6 +6,7 @@ broken chunks itself. What is read differently by different programs is refused 
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -21,6 +22,9 @@ _SINGLE: Final = frozenset(
 )
 
 
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+
+
 def check_head(
     version: str, method: bytes, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
 ) -> None:
@@ -28,9 +32,11 @@ def check_head(
     if len(fields) != len(headers):
         once(headers, _SINGLE)
     if version == "1.1":
-        # RFC 9112, 3.2: exactly one Host.
+        # RFC 9112, 3.2: exactly one Host, and a valid one.
         if b"host" not in fields:
             raise _malformed("HTTP/1.1 needs a Host header.")
+        if _HOST.fullmatch(fields[b"host"]) is None:
+            raise _malformed("The Host header is no host.")
     elif version != "1.0":
         raise _malformed("This server speaks HTTP/1.1.")
     coding = fields.get(b"transfer-encoding")

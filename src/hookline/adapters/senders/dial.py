@@ -19,7 +19,7 @@ from hookline.adapters.senders import tls
 from hookline.adapters.senders.connection import Connection, Key
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.resolve import Address, NameNotResolved, Resolver
-from hookline.core.address import Networks, Target
+from hookline.core.address import LOOPBACK, Networks, Target, is_loopback_name
 from hookline.ports.clock import Clock
 
 CONNECT_S_MAX: Final = 5.0
@@ -80,15 +80,20 @@ class Dialer:
         if target.literal is not None:
             addresses: tuple[Address, ...] = (target.literal,)
         else:
+            if is_loopback_name(target.host):
+                self._judge((LOOPBACK,))  # whatever resolves it here, or does not
             try:
                 addresses = await self._resolver.resolve(target.host, group=group, deadline_s=deadline_s)
             except NameNotResolved as error:
                 raise DialError("dns", str(error)) from None
+        self._judge(addresses)
+        return addresses
+
+    def _judge(self, addresses: tuple[Address, ...]) -> None:
         for address in addresses:
             refusal = self._networks.refusal(address)
             if refusal is not None:
                 raise DialError("address_refused", refusal)
-        return addresses
 
     async def dial(self, target: Target, phases: Phases, *, group: str, deadline_s: float) -> Connection:
         """A new connection, TLS included, watched by the deadlines.
