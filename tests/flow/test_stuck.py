@@ -183,3 +183,21 @@ async def test_the_next_of_a_lane_is_woken_when_a_lease_is_given_back(rig: Rig) 
     await rig.quiet()
     assert (await rig.counts()).delivered == 2
     assert OK.kind is Kind.DELIVERED
+
+
+async def test_a_deleted_endpoint_closes_its_open_deliveries_at_once(rig: Rig) -> None:
+    """Nobody waits for a sweep: what was open is discarded as soon as the endpoint is gone, without time passing."""
+    endpoint = await rig.endpoint("a", retry={"schedule_s": [1000]})
+    rig.sender.default[endpoint.url] = Outcome(Kind.RETRY, reason="server_error", status=500)
+    for _ in range(3):
+        await rig.publish({"type": "t", "data": 1})
+    await rig.quiet()
+    await rig.store.delete_endpoint(endpoint.id)
+    await rig.engine.registry.refresh()
+    discarded = 0
+    for _ in range(500):
+        discarded = (await rig.counts()).discarded
+        if discarded == 3:
+            break
+        await asyncio.sleep(0.002)
+    assert discarded == 3

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.core.endpoint import Endpoint
 from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
 from hookline.flow.accept import Accept
@@ -110,6 +111,7 @@ class Engine:
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
         self.rescue = Rescue(store, self.registry, self.recorder, self.report)
         self.upkeep = self._upkeep(bounds)
+        self.registry.watch(self._endpoint_changed)
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
@@ -125,6 +127,10 @@ class Engine:
             self.observer,
             open_max=bounds.open_max,
         )
+
+    def _endpoint_changed(self, _before: Endpoint | None, after: Endpoint) -> None:
+        if after.deleted:
+            self.upkeep.soon("close_deleted")
 
     def _tenant_of(self, endpoint_id: bytes) -> str | None:
         endpoint = self.registry.endpoint(endpoint_id)

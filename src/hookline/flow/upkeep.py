@@ -63,7 +63,7 @@ class Upkeep:
             for step in (
                 _Step("take_back", self._take_back, 5.0, asyncio.Event()),
                 _Step("unfold", self._unfold, 5.0, asyncio.Event()),
-                _Step("close_deleted", self._close_deleted, 10.0, asyncio.Event()),
+                _Step("close_deleted", self._close_deleted, 1.0, asyncio.Event()),
                 _Step("fold", self._fold, 1.0, asyncio.Event()),
                 _Step("sweep_lanes", self._sweep_lanes, 30.0, asyncio.Event()),
                 _Step("purge_dedupe", self._purge_dedupe, 5.0, asyncio.Event()),
