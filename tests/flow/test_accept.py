@@ -228,3 +228,12 @@ async def test_publishing_an_operational_type_is_refused(rig: Rig) -> None:
     assert is_operational("hookline.endpoint.disabled")
     assert answer.status == 422
     assert json.loads(answer.body)["code"] == "reserved_event_type"
+
+
+async def test_a_refused_item_of_a_batch_points_into_the_batch(rig: Rig) -> None:
+    """The pointer of an item that breaks its schema begins with its place."""
+    schema = b'{"type":"object","required":["amount"]}'
+    await rig.store.put_event_type(EventTypeRow("default", "pay", 0, "enforce", schema), create=True)
+    await rig.engine.registry.refresh()
+    answer = await rig.publish([ORDER, {"type": "pay", "data": {}}])
+    assert answer["data"][1]["problem"]["pointer"].startswith("/1/data")

@@ -15,10 +15,7 @@ from hookline.core.delivery import State
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.event import Event
 from hookline.core.ids import IdMaker
-from hookline.core.json_text import is_json, parse
 from hookline.core.publish import Draft, parse_publication
-from hookline.core.schema import Schema, Violation
-from hookline.core.trace import parse_traceparent
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.commits import SharedCommits
 from hookline.flow.registry import Registry
@@ -132,30 +129,29 @@ class Accept:
             try:
                 if isinstance(draft, Refusal):
                     raise draft
-                self._check_type(tenant, draft)
+                self._check_type(tenant, draft, f"/{place}" if publication.batch else "")
             except Refusal as refusal:
                 if not publication.batch:
                     raise
                 problems.append((place, msgspec.json.encode(refusal.problem())))
                 continue
-            drafts.append((_traced(draft, headers), self._ids.make(now_ms)))
+            drafts.append((draft, self._ids.make(now_ms)))
         if not drafts:
             items = [msgspec.Raw(problem) for _, problem in problems]
             raise Refusal("nothing_acceptable", "No item of the batch is acceptable.", extra={"items": items})
         size_bytes = sum(len(draft.data) + 512 for draft, _ in drafts)
         return _Pending(tenant, drafts, Note(publication.batch, problems), done, idempotency, size_bytes)
 
-    def _check_type(self, tenant: str, draft: Draft) -> None:
+    def _check_type(self, tenant: str, draft: Draft, at: str) -> None:
         known = self._registry.event_type(tenant, draft.type)
         if known is None:
             if self._strict:
-                raise Refusal(
-                    "unknown_event_type", f"The event type {draft.type} is not in the catalogue.", pointer="/type"
-                )
+                detail = f"The event type {draft.type} is not in the catalogue."
+                raise Refusal("unknown_event_type", detail, pointer=f"{at}/type")
             return
         if known.schema is None or known.mode == "off":
             return
-        violations = _violations(known.schema, draft)
+        violations = known.schema.violations_of(draft.data, draft.content_type)
         if not violations:
             return
         if known.mode == "warn":
@@ -165,11 +161,13 @@ class Accept:
         raise Refusal(
             "schema_violation",
             f"The payload breaks the schema of {draft.type}: expected {first.expected}.",
-            pointer=first.pointer,
+            pointer=at + first.pointer,
             extra={
                 "expected": first.expected,
                 "found": first.found,
-                "violations": [{"pointer": v.pointer, "expected": v.expected, "found": v.found} for v in violations],
+                "violations": [
+                    {"pointer": at + v.pointer, "expected": v.expected, "found": v.found} for v in violations
+                ],
             },
         )
 
@@ -333,24 +331,6 @@ class Accept:
 
 def _internal() -> Refusal:
     return Refusal("internal", "This is a defect of the server; nothing is known to be stored.")
-
-
-def _traced(draft: Draft, headers: Mapping[str, str]) -> Draft:
-    """The draft with the request's trace, where it has none of its own."""
-    trace = headers.get("traceparent") if headers else None
-    if draft.traceparent is not None or trace is None or parse_traceparent(trace) is None:
-        return draft
-    state = headers.get("tracestate")
-    return msgspec.structs.replace(draft, traceparent=trace, tracestate=state[:512] if state else None)
-
-
-def _violations(schema: Schema, draft: Draft) -> Sequence[Violation]:
-    if not is_json(draft.content_type):
-        return (Violation("/data", "JSON", draft.content_type),)
-    try:
-        return schema.violations(parse(draft.data))
-    except ValueError:
-        return (Violation("/data", "JSON", "not JSON"),)
 
 
 def _event(draft: Draft, event_id: bytes, tenant: str) -> Event:

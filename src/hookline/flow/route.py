@@ -55,10 +55,12 @@ def matches(event: Event, registry: Registry) -> list[Endpoint]:
     """The endpoints that want this event, whatever their state: a paused one gets its deliveries, held."""
     wanted: list[Endpoint] = []
     document: Mapping[str, object] | None = None
-    for endpoint in registry.candidates(event.tenant, event.type):
+    candidates = registry.candidates(event.tenant, event.type)
+    for endpoint in candidates:
         if endpoint.filter is not None:
             if document is None:
-                document = event_document(event)
+                asked = any(e.filter is not None and e.filter.needs_data for e in candidates)
+                document = event_document(event, data=asked)
             if not endpoint.filter.matches(document):
                 continue
         wanted.append(endpoint)
