@@ -237,3 +237,20 @@ async def test_a_refused_item_of_a_batch_points_into_the_batch(rig: Rig) -> None
     await rig.engine.registry.refresh()
     answer = await rig.publish([ORDER, {"type": "pay", "data": {}}])
     assert answer["data"][1]["problem"]["pointer"].startswith("/1/data")
+
+
+async def test_a_repeat_gets_the_first_answer_though_it_would_be_refused_now(rig: Rig) -> None:
+    """A schema added in between changes nothing for a known Idempotency-Key; another body or key is refused."""
+    first = await rig.publishing(ORDER, {"idempotency-key": "k"})
+    row = EventTypeRow("default", "order.created", 0, "enforce", b'{"type":"string"}')
+    await rig.store.put_event_type(row, create=True)
+    await rig.engine.registry.refresh()
+    again = await rig.publishing(ORDER, {"idempotency-key": "k"})
+    other_key = await rig.publishing(ORDER, {"idempotency-key": "other"})
+    other_body = await rig.publishing({**ORDER, "subject": "s"}, {"idempotency-key": "k"})
+    assert first.status == 202
+    assert again == first
+    assert [json.loads(a.body)["code"] for a in (other_key, other_body)] == ["schema_violation"] * 2
+    fixed = await rig.publishing({"type": "order.created", "data": "text"}, {"idempotency-key": "other"})
+    assert fixed.status == 202
+    assert (await rig.counts()).events == 2

@@ -17,6 +17,7 @@ from hookline.core.event import Event
 from hookline.core.ids import IdMaker
 from hookline.core.publish import Draft, parse_publication
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
+from hookline.flow.asked import Asked, Question
 from hookline.flow.commits import SharedCommits
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import dedupe_key, idempotency_key
@@ -72,6 +73,7 @@ class Accept:
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease
         self._commits: SharedCommits[_Pending] = SharedCommits(self._commit, clock, in_flight_max=commits_in_flight)
+        self._asked = Asked(store, registry, clock, observer)
         self._draining = False
 
     @property
@@ -82,7 +84,7 @@ class Accept:
     @property
     def busy(self) -> bool:
         """Whether anything waits for its commit or is in one."""
-        return self._commits.busy
+        return self._commits.busy or self._asked.busy
 
     def refuse_new(self) -> None:
         """Draining is over: whatever comes now is answered 503."""
@@ -91,6 +93,7 @@ class Accept:
     async def drained(self) -> None:
         """Return when everything taken is answered."""
         await self._commits.drained()
+        await self._asked.drained()
 
     def publish(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> None:
         """Take one request; `done` is called once, on the loop, when its events are durable or it is refused.
@@ -101,6 +104,9 @@ class Accept:
             pending = self._prepare(tenant, headers, content_type, body, done)
             self._bound(pending.size_bytes)
         except Refusal as refusal:
+            if refusal.status == 422 and "idempotency-key" in headers and not self._draining:
+                self._ask(tenant, headers, content_type, body, done, refusal)
+                return
             self._observer.refused(refusal.code)
             done(refused(refusal))
             return
@@ -109,6 +115,19 @@ class Accept:
             done(refused(_internal()))
             return
         self._commits.put(tenant, pending, len(pending.drafts), pending.size_bytes)
+
+    def _ask(
+        self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done, refusal: Refusal
+    ) -> None:
+        """Refuse a request with an Idempotency-Key, unless it was accepted before."""
+        try:
+            key = idempotency_key(tenant, headers, content_type, body, 0.0)
+        except Refusal as bad_key:
+            self._observer.refused(bad_key.code)
+            done(refused(bad_key))
+            return
+        assert key is not None
+        self._asked.put(Question(tenant, key, refusal, done))
 
     def _bound(self, size_bytes: int) -> None:
         commits = self._commits
