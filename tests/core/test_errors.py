@@ -53,7 +53,7 @@ def test_a_refusal_becomes_a_problem_document(code: str) -> None:
     problem = json.loads(json.dumps(refusal.problem()))
     assert problem["code"] == code
     assert problem["status"] == refusal.status == STATUS_BY_CODE[code]
-    assert problem["type"].endswith("/" + code)
+    assert problem["type"] == f"urn:hookline:problem:{code}"
     assert (problem["detail"], problem["pointer"], problem["expected"]) == ("Not like this.", "/a/b", "x")
     assert problem["title"][0].isupper()
     assert str(refusal) == "Not like this."

@@ -98,9 +98,9 @@ class Refusal(HooklineError):
         return STATUS_BY_CODE[self.code]
 
     def problem(self) -> dict[str, object]:
-        """The members of the RFC 9457 problem document."""
+        """The members of the RFC 9457 problem document; its `type` is a name, not an address."""
         members: dict[str, object] = {
-            "type": f"https://hookline.dev/problems/{self.code}",
+            "type": f"urn:hookline:problem:{self.code}",
             "title": self.code.replace("_", " ").capitalize(),
             "status": self.status,
             "code": self.code,
