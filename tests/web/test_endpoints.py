@@ -130,7 +130,8 @@ async def test_patch_changes_what_is_named(api):
     assert (changed["timeout_s"], changed["metadata"], changed["description"]) == (5, {"b": "2", "c": "3"}, "d")
     assert changed["auth"]["token"] == "***"
     assert changed["created_at"] == document["created_at"]
-    endpoint = api.registry.endpoint_by_uid("default", "b")
+    endpoint = api.registry.endpoint(bytes.fromhex(document["id"].removeprefix("ep_")))
+    assert endpoint.uid == "b"
     assert endpoint.auth_headers == ((b"authorization", b"Bearer t"),)
     assert endpoint.timeout_s == 5
     await api.call("PATCH", path, 200, {"auth": {"kind": "bearer", "token": "new"}})

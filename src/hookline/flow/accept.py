@@ -77,11 +77,6 @@ class Accept:
         self._draining = False
 
     @property
-    def waiting_bytes(self) -> int:
-        """What waits for commit."""
-        return self._commits.waiting_bytes
-
-    @property
     def busy(self) -> bool:
         """Whether anything waits for its commit or is in one."""
         return self._commits.busy or self._asked.busy

@@ -40,7 +40,6 @@ class Registry:
         self._keyring = keyring
         self._refreshing: asyncio.Task[None] | None = None
         self._endpoints: dict[bytes, Endpoint] = {}
-        self._uids: dict[tuple[str, str], bytes] = {}
         self._patterns: dict[str, PatternIndex[Endpoint]] = {}
         self._types: dict[tuple[str, str], EventType] = {}
         self._failing: set[bytes] = set()
@@ -54,15 +53,6 @@ class Registry:
     def endpoint(self, endpoint_id: bytes) -> Endpoint | None:
         """The endpoint, unless unknown or deleted."""
         return self._endpoints.get(endpoint_id)
-
-    def endpoint_by_uid(self, tenant: str, uid: str) -> Endpoint | None:
-        """The tenant's endpoint that has this uid."""
-        found = self._uids.get((tenant, uid))
-        return None if found is None else self._endpoints.get(found)
-
-    def endpoints(self, tenant: str | None = None) -> list[Endpoint]:
-        """All endpoints (of a tenant), oldest first."""
-        return sorted((e for e in self._endpoints.values() if tenant is None or e.tenant == tenant), key=lambda e: e.id)
 
     def event_type(self, tenant: str, name: str) -> EventType | None:
         """The catalogue's entry, or None."""
@@ -120,16 +110,12 @@ class Registry:
         if before is not None:
             del self._endpoints[row.id]
             self._patterns[before.tenant].remove(before.patterns, before)
-            if before.uid is not None:
-                self._uids.pop((before.tenant, before.uid), None)
         if endpoint is None:
             self._failing.discard(row.id)
             if before is not None:
                 self._tell(before, msgspec.structs.replace(before, deleted=True))
             return
         self._endpoints[row.id] = endpoint
-        if endpoint.uid is not None:
-            self._uids[endpoint.tenant, endpoint.uid] = endpoint.id
         patterns = self._patterns.get(endpoint.tenant)
         if patterns is None:
             patterns = self._patterns[endpoint.tenant] = PatternIndex()
