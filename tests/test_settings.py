@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hookline import settings as settings_module
 from hookline.forms import parse_db, parse_secret_keys
-from hookline.settings import KNOBS, Settings, SettingsError, load_settings, operator_key, secret_keys, shown
+from hookline.key_files import operator_key, secret_keys
+from hookline.settings import KNOBS, Settings, SettingsError, load_settings, shown
 
 KEY_A = base64.b64encode(bytes(range(32))).decode()
 KEY_B = base64.urlsafe_b64encode(bytes([255] * 32)).decode()

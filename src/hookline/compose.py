@@ -35,8 +35,9 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.route import matches
+from hookline.key_files import operator_key, secret_keys
 from hookline.ports.sender import Sender
-from hookline.settings import Settings, SettingsError, operator_key, secret_keys
+from hookline.settings import Settings, SettingsError
 from hookline.version import __version__
 from hookline.web.app import build_app
 from hookline.web.auth import Authority, operator_keys

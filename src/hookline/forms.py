@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import re
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,33 @@ def parse_host(text: str) -> str:
 def parse_networks(text: str) -> tuple[str, ...]:
     """CIDRs, separated by commas or spaces. A network with host bits is a mistake, and is refused."""
     return tuple(str(ipaddress.ip_network(part)) for part in re.split(r"[,\s]+", text) if part)
+
+
+def parse_public_url(text: str) -> str:
+    """An http or https URL without a query, a fragment or credentials; a slash at its end does not count."""
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable() or " " in text:
+        raise ValueError
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("it has a query, a fragment or credentials")
+    _ = parts.port  # ValueError when it is none
+    return text.rstrip("/")
+
+
+def parse_http_url(text: str) -> str:
+    """Any http or https URL; the flow checks the rest."""
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable() or " " in text:
+        raise ValueError
+    return text
+
+
+def parse_rate(text: str) -> tuple[int, float]:
+    """A rate: so many in so many seconds."""
+    count, slash, seconds = text.partition("/")
+    if not slash:
+        raise ValueError
+    return whole(1, 1_000_000).parse(count), number(0.001, 86_400).parse(seconds)  # type: ignore[return-value]
 
 
 def parse_database(text: str) -> str:

@@ -7,12 +7,9 @@ empty value counts as not set; what is unknown refuses to start. Read by `compos
 
 from __future__ import annotations
 
-import base64
 import difflib
 import os
 import re
-import secrets
-import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -31,12 +28,15 @@ from hookline.forms import (
     parse_db,
     parse_existing_file,
     parse_host,
+    parse_http_url,
     parse_networks,
+    parse_public_url,
+    parse_rate,
     parse_secret_keys,
     whole,
 )
 
-__all__ = ["KNOBS", "Knob", "Settings", "SettingsError", "load_settings", "operator_key", "parse_db", "secret_keys"]
+__all__ = ["API_KEY", "KNOBS", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
 
 PREFIX: Final = "HOOKLINE_"
 NOT_SETTINGS: Final = frozenset({"HOOKLINE_URL", "HOOKLINE_TESTING"})
@@ -62,7 +62,7 @@ class Knob:
     secret: bool = False
 
 
-_API_KEY = Form("8 to 256 printable ASCII characters", parse_api_key)
+API_KEY = Form("8 to 256 printable ASCII characters", parse_api_key)
 _PATH = Form("a path", Path)
 
 
@@ -82,20 +82,48 @@ class Settings:
     queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
     cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
     public_url: Annotated[
-        str, Knob(not_here("address of its own as the world sees it"), "our own address as the world sees it")
+        str,
+        Knob(
+            Form("https://host or http://host:port, with a path if need be", parse_public_url),
+            "our own address as the world sees it, in links that receivers call; empty: where we listen",
+        ),
     ] = ""
     trusted_proxies: Annotated[
-        str, Knob(not_here("trust in proxies"), "CIDRs whose X-Forwarded-* headers are believed; empty: none")
-    ] = ""
+        tuple[str, ...],
+        Knob(
+            Form("CIDRs with commas, as 10.0.0.0/8,::1/128", parse_networks),
+            "proxies whose X-Forwarded-* headers are believed; empty: none",
+        ),
+    ] = ()
     tls_cert_file: Annotated[
-        str, Knob(not_here("HTTPS of its own: put a proxy in front"), "serve HTTPS with this certificate")
-    ] = ""
+        Path | None,
+        Knob(
+            Form("the path of a PEM file", parse_existing_file),
+            "serve HTTPS with this certificate and its chain; read again when it changes",
+        ),
+    ] = None
     tls_key_file: Annotated[
-        str, Knob(not_here("HTTPS of its own: put a proxy in front"), "the key of HOOKLINE_TLS_CERT_FILE")
+        Path | None,
+        Knob(Form("the path of a PEM file", parse_existing_file), "the private key of HOOKLINE_TLS_CERT_FILE"),
+    ] = None
+    address_rate: Annotated[
+        tuple[int, float] | None,
+        Knob(
+            Form("a number of requests, a slash and seconds, as 100/1", parse_rate),
+            "requests that one client address may make; beyond it 429; empty: no limit",
+            "requests/seconds",
+        ),
+    ] = None
+    admin_url: Annotated[
+        str,
+        Knob(
+            Form("an http or https URL", parse_http_url),
+            "an administrator's endpoint, subscribed to the operational events of all tenants; empty: none",
+        ),
     ] = ""
     key: Annotated[
         str | None,
-        Knob(_API_KEY, "the operator's API key; without it the one in HOOKLINE_KEY_FILE", secret=True),
+        Knob(API_KEY, "the operator's API key; without it the one in HOOKLINE_KEY_FILE", secret=True),
     ] = None
     key_file: Annotated[
         Path | None,
@@ -213,6 +241,8 @@ def shown(settings: Settings, name: str) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
+    if name == "address_rate":
+        return f"{value[0]}/{value[1]:g}"
     return ",".join(value) if isinstance(value, tuple) else _without_password(str(value))
 
 
@@ -324,71 +354,3 @@ def _meant(name: str, variable: str, case: Callable[[str], str]) -> str:
 
 def _of_kubernetes(variable: str) -> str:
     return f" (Kubernetes sets {variable} for a Service of that name: put enableServiceLinks: false in the pod)"
-
-
-# -------------------------------------------------------------------------------------------------- keys in files
-
-
-def operator_key(settings: Settings) -> tuple[str, bool]:
-    """The operator's API key, and whether it was created now (then show it once). Raises `SettingsError`."""
-    if settings.key is not None:
-        return settings.key, False
-    text, created = _read_or_create(settings.key_path, "hl_" + secrets.token_urlsafe(32), "HOOKLINE_KEY_FILE")
-    try:
-        return parse_api_key(text), created
-    except ValueError:
-        raise SettingsError(f"{settings.key_path} holds no usable key; allowed: {_API_KEY.allowed}") from None
-
-
-def secret_keys(settings: Settings, *, create: bool = True) -> tuple[bytes, ...]:
-    """The keys that encrypt stored secrets, the sealing one first, each 32 bytes. Raises `SettingsError`.
-
-    With `create` False a missing file is an error: for a database that has sealed something already.
-    """
-    if settings.secret_key:
-        return settings.secret_key
-    path = settings.secret_key_path
-    new = base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() if create else None
-    text, _ = _read_or_create(path, new, "HOOKLINE_SECRET_KEY_FILE")
-    try:
-        return parse_secret_keys(text)
-    except ValueError as error:
-        allowed = KNOBS["secret_key"].form.allowed
-        raise SettingsError(f"{path} cannot be used ({error}); allowed: {allowed}") from None
-
-
-def _read_or_create(path: Path, new: str | None, variable: str) -> tuple[str, bool]:
-    """What the file says, or `new`, written to it with mode 0600: whole or not at all, by one of all who try."""
-    try:
-        try:
-            return path.read_text(encoding="ascii").strip(), False
-        except FileNotFoundError:
-            if new is None:
-                raise SettingsError(
-                    f"{path} ({variable}) is missing, and without it what the database holds encrypted is lost"
-                ) from None
-        return new, _write_new(path, new)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip(), False
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} ({variable}) is not plain ASCII text") from None
-    except OSError as error:
-        raise SettingsError(f"{path} ({variable}) cannot be used: {error.strerror}") from None
-
-
-def _write_new(path: Path, text: str) -> bool:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # fails when another process was first, and never shows half a file
-    finally:
-        Path(temporary).unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return True

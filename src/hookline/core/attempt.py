@@ -84,8 +84,8 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "timeout",
             Cause.OVERLOAD,
-            "The whole exchange did not end within the endpoint's timeout_s.",
-            "Let the receiver answer first and work afterwards, or raise timeout_s.",
+            "The whole exchange did not end within the endpoint's timeout_s, or no confirmation came in time.",
+            "Let the receiver answer first and work afterwards, or raise timeout_s (or confirm.within_s).",
         ),
         Reason(
             "dns",
@@ -126,8 +126,8 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "answer_rejected",
             Cause.APPLICATION,
-            "The status was a success, but the answer did not meet the endpoint's success_when.",
-            "Look at the attempt's response and at success_when.",
+            "The status was a success, but the answer did not meet success_when, or the confirmation said error.",
+            "Look at the attempt's response, at success_when, and at what the receiver confirmed.",
         ),
         Reason(
             "endpoint_deleted",

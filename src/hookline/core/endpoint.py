@@ -61,6 +61,12 @@ class AuthSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
 
 
+class ConfirmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """After a success the receiver has so long to call `hookline-confirm-url`; then the delivery is retried."""
+
+    within_s: Annotated[float, Meta(ge=1, le=7 * 86_400)]
+
+
 class EndpointSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
     """What `POST /v1/endpoints` takes. Deep checks (address, filter, headers …) are `core.subscribe`'s."""
 
@@ -85,9 +91,10 @@ class EndpointSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Fal
     concurrency_max: Annotated[int, Meta(ge=1, le=1024)] = CONCURRENCY_DEFAULT
     order: Literal["key"] | dict[str, Any] | None = None
     verify: Literal["none", "test", "challenge", "cloudevents"] = "none"
-    confirm: dict[str, Any] | None = None
+    confirm: ConfirmSpec | None = None
     response_bytes_max: Annotated[int, Meta(ge=0, le=RESPONSE_BYTES_MAX)] = RESPONSE_BYTES_DEFAULT
-    dead_letter: str | None = None
+    dead_letter: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    """An endpoint (id or uid) of the same tenant that gets what failed here, with its history."""
     description: Annotated[str, Meta(max_length=1024)] = ""
     metadata: Annotated[dict[str, str], Meta(max_length=50)] = {}
 
@@ -139,6 +146,11 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False, dict=True):
     response_bytes_max: int
     uid: str | None = None
     deleted: bool = False
+    confirm_s: float | None = None
+    """A success is unconfirmed until the receiver says so, for so long; None: a success is one."""
+    dead_letter: str | None = None
+    """The endpoint that gets what failed here, as it was written: an id or a uid."""
+    verify: str = "none"
 
     @property
     def public_id(self) -> str:

@@ -52,6 +52,10 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "uid_taken": 409,
     "name_taken": 409,
     "wrong_state": 409,
+    "limit_reached": 409,
+    "invalid_tenant": 422,
+    "invalid_key": 422,
+    "invalid_replay": 422,
     # ourselves
     "rate_limited": 429,
     "unavailable": 503,

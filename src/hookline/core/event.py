@@ -41,6 +41,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     tracestate: str | None = None
     dataschema: str | None = None
     extensions: dict[str, str | int | bool] | None = None
+    erased: bool = False
+    """Its payload was erased on request: `data` is empty, and it is never sent again."""
 
     @property
     def accepted_at_ms(self) -> int:

@@ -3,7 +3,7 @@
     event     12 bytes   6 milliseconds since 1970, 2 counter, 4 random of the process
     delivery  16 bytes   its event's 12, then 4 that number the deliveries of the event from 1
     attempt   20 bytes   its delivery's 16, then the 4 of the fence it ran under
-    endpoint  12 bytes   like an event
+    endpoint  12 bytes   like an event; so are keys and replays
 
 So the deliveries of an event are one range of keys, an index that need not be kept. A replay is a delivery
 with 12 bytes of its own. Inside the program ids are bytes; outside they are a prefix and lower-case hex.
@@ -17,11 +17,20 @@ EVENT: Final = "evt_"
 ENDPOINT: Final = "ep_"
 DELIVERY: Final = "dlv_"
 ATTEMPT: Final = "att_"
+KEY: Final = "key_"
+REPLAY: Final = "rpl_"
 
 ROOT_BYTES: Final = 12
 DELIVERY_BYTES: Final = 16
 ATTEMPT_BYTES: Final = 20
-_LENGTHS: Final = {EVENT: ROOT_BYTES, ENDPOINT: ROOT_BYTES, DELIVERY: DELIVERY_BYTES, ATTEMPT: ATTEMPT_BYTES}
+_LENGTHS: Final = {
+    EVENT: ROOT_BYTES,
+    ENDPOINT: ROOT_BYTES,
+    DELIVERY: DELIVERY_BYTES,
+    ATTEMPT: ATTEMPT_BYTES,
+    KEY: ROOT_BYTES,
+    REPLAY: ROOT_BYTES,
+}
 _COUNTER_MAX: Final = 0xFFFF
 
 

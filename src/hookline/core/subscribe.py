@@ -155,7 +155,6 @@ def check_spec(spec: EndpointSpec) -> None:
     parse_success(spec.success_when, pointer="/success_when")
     _lane(spec.order)
     _check_metadata(spec.metadata)
-    _check_later(spec)
 
 
 def _refused(detail: str, pointer: str) -> Refusal:
@@ -226,17 +225,6 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
         if len(value) > METADATA_VALUE_CHARS_MAX:
             detail = f"A value in metadata has at most {METADATA_VALUE_CHARS_MAX} characters."
             raise _refused(detail, "/metadata" + pointer(name))
-
-
-def _check_later(spec: EndpointSpec) -> None:
-    """What the API already names and a later version will do is refused, never ignored."""
-    if spec.verify != "none":
-        raise Refusal("not_supported", 'Verifying an endpoint is not supported yet; use "none".', pointer="/verify")
-    if spec.confirm is not None:
-        raise Refusal("not_supported", "Confirmation by the receiver is not supported yet.", pointer="/confirm")
-    if spec.dead_letter is not None:
-        detail = "A dead-letter endpoint is not supported yet; subscribe to hookline.delivery.failed instead."
-        raise Refusal("not_supported", detail, pointer="/dead_letter")
 
 
 # ---------------------------------------------------------------------------------------------- storing, showing
@@ -310,6 +298,9 @@ def build_endpoint(
         response_bytes_max=spec.response_bytes_max,
         uid=uid,
         deleted=deleted,
+        confirm_s=None if spec.confirm is None else spec.confirm.within_s,
+        dead_letter=spec.dead_letter,
+        verify=spec.verify,
     )
 
 

@@ -24,6 +24,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     event: Event
     attempt: int
     """Number of this attempt, from 1."""
+    confirm_url: str | None = None
+    """Where the receiver confirms it; None: not asked for."""
 
 
 class SendRequest(msgspec.Struct, frozen=True, gc=False):
@@ -33,6 +35,34 @@ class SendRequest(msgspec.Struct, frozen=True, gc=False):
     items: Sequence[Item]
     now_ms: int
     """The wall clock, for timestamps and signatures."""
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, gc=False):
+    """A question to an endpoint: does it want to be one?"""
+
+    endpoint: Endpoint
+    how: str
+    """`challenge`: our signed challenge is to be echoed. `cloudevents`: the handshake of the HTTP 1.1 Web Hooks for
+    Event Delivery specification. (`test` is an ordinary `send`.)"""
+    challenge: str
+    """Unguessable text, made for this question."""
+    event: Event
+    """The challenge as an event, for its id, time and signature."""
+    now_ms: int
+    origin: str
+    """Our own host name."""
+    callback_url: str | None = None
+    """Where consent may be given later."""
+
+
+class Consent(msgspec.Struct, frozen=True, gc=False):
+    """What the endpoint said."""
+
+    given: bool
+    outcome: Outcome
+    """The exchange, as of any attempt; its `detail` says what was missing."""
+    rate_per_min: int | None = None
+    """The most it allows; None: no limit."""
 
 
 class Sender(Protocol):
@@ -53,6 +83,11 @@ class Sender(Protocol):
     async def send(self, request: SendRequest) -> Sequence[Outcome]:
         """One outcome per item, in order. Never raises for anything the other side does; ends within the
         endpoint's `timeout_s` plus 1 s."""
+        ...
+
+    async def verify(self, request: VerifyRequest) -> Consent:
+        """Ask for consent. Never raises for anything the other side does; ends within `timeout_s` plus 1 s. A kind
+        that cannot be asked refuses `verify` in `check`."""
         ...
 
     async def close(self) -> None:

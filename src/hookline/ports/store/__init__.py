@@ -1,9 +1,16 @@
-"""The store: the truth about events, deliveries and configuration. Four Protocols, one adapter implements all.
+"""The store: the truth about events, deliveries and configuration. Some Protocols, one adapter implements all.
 
-    Deliveries   the way of an event: accept, claim, record, release            (hot: batches, one commit each)
-    Registry     endpoints and event types, with a version that cannot be stale
-    Archive      what happened: lists and counts, read-only, bounded
-    Upkeep       what runs beside: take back, unfold, sweep, fold, purge, retry, discard, replay
+    Deliveries      the way of an event: accept, claim, record, release         (hot: batches, one commit each)
+    Confirmations   what receivers say after their answer
+    Registry        endpoints and event types, with a version that cannot be stale
+    Access          tenants and API keys, of the same version
+    Archive         what happened: lists and counts, read-only, bounded
+    Stream          what happens, in the order of its commits
+    Upkeep          what runs beside: take back, unfold, sweep, fold, purge, retry, discard, replay
+    Replays         replays of many
+    Retention       expire, purge, erase
+
+`Backup` is apart: only a store that lives in a file has it.
 
 What every adapter promises (and `hookline.testing.store_contract` checks):
 
@@ -20,45 +27,72 @@ from __future__ import annotations
 from typing import Protocol
 
 from hookline.ports.store.accept import AcceptedItem, AcceptRequest, AcceptResult, IdempotencyKey, NewDelivery, NewEvent
+from hookline.ports.store.access import Access
 from hookline.ports.store.archive import Archive, AttemptRow, Counts, DeliveryRow, Page, Query
+from hookline.ports.store.backup import Backup, BackupResult
 from hookline.ports.store.claim import Claimed, ClaimEntry, ClaimResult
+from hookline.ports.store.confirmations import Confirmations, Unconfirmed
 from hookline.ports.store.deliveries import Deliveries
 from hookline.ports.store.record import HealthChange, HealthRow, OpenRef, RecordItem, RecordResult
-from hookline.ports.store.registry import EndpointRow, EventTypeRow, Registry, RegistryChanges
+from hookline.ports.store.registry import EndpointRow, EventTypeRow, KeyRow, Registry, RegistryChanges, TenantRow
+from hookline.ports.store.replays import Again, ReplayRow, Replays, ReplayStep
+from hookline.ports.store.retention import EXPIRED_KEPT_S, Keep, Purged, Retention
+from hookline.ports.store.stream import CHANGES_KEPT_S, Accepted, Attempted, Change, Entry, Stream
 from hookline.ports.store.upkeep import Upkeep
 
 __all__ = [
+    "CHANGES_KEPT_S",
+    "EXPIRED_KEPT_S",
     "AcceptRequest",
     "AcceptResult",
+    "Accepted",
     "AcceptedItem",
+    "Access",
+    "Again",
     "Archive",
     "AttemptRow",
+    "Attempted",
+    "Backup",
+    "BackupResult",
+    "Change",
     "ClaimEntry",
     "ClaimResult",
     "Claimed",
+    "Confirmations",
     "Counts",
     "Deliveries",
     "DeliveryRow",
     "EndpointRow",
+    "Entry",
     "EventTypeRow",
     "HealthChange",
     "HealthRow",
     "IdempotencyKey",
+    "Keep",
+    "KeyRow",
     "NewDelivery",
     "NewEvent",
     "OpenRef",
     "Page",
+    "Purged",
     "Query",
     "RecordItem",
     "RecordResult",
     "Registry",
     "RegistryChanges",
+    "ReplayRow",
+    "ReplayStep",
+    "Replays",
+    "Retention",
     "Store",
+    "Stream",
+    "TenantRow",
+    "Unconfirmed",
     "Upkeep",
 ]
 
 
-class Store(Deliveries, Registry, Archive, Upkeep, Protocol):
+class Store(Deliveries, Confirmations, Registry, Access, Archive, Stream, Upkeep, Replays, Retention, Protocol):
     """The whole store, with its beginning and end."""
 
     async def start(self) -> None:

@@ -13,11 +13,13 @@ T = TypeVar("T")
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Filters of a list; None: any. `limit` ≤ 250; `before` is the cursor: ids below it. Newest first."""
+    """Filters of a list; None: any. `limit` ≤ 1,000. Newest first."""
 
     tenant: str | None
     limit: int = 50
     before: bytes | None = None
+    """The cursor: only ids below it; above it where `oldest_first`."""
+    oldest_first: bool = False
     since_ms: int | None = None
     """Inclusive."""
     until_ms: int | None = None

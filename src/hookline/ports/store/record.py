@@ -18,7 +18,8 @@ class RecordItem(msgspec.Struct, frozen=True, gc=False):
     endpoint_id: bytes
     tenant: str
     after: State
-    """PENDING (again after `wait_s`), DELIVERED, FAILED, DISCARDED (UNCONFIRMED comes with confirmation)."""
+    """PENDING (again after `wait_s`), DELIVERED, FAILED, DISCARDED, or UNCONFIRMED (until a deadline in `wait_s`; at
+    once where the receiver has spoken already, see `Confirmations.confirm`)."""
     wait_s: float = 0.0
     tries: int = 0
     """Added to the tries used up."""

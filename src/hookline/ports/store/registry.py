@@ -45,13 +45,44 @@ class EventTypeRow(msgspec.Struct, frozen=True, gc=False):
     deleted: bool = False
 
 
+class TenantRow(msgspec.Struct, frozen=True, gc=False):
+    """A tenant with limits of his own, as stored. `spec` is his `core.tenant.TenantSpec` in JSON."""
+
+    id: str
+    spec: bytes
+    created_at_ms: int = 0
+    updated_at_ms: int = 0
+    version: int = 0
+    """The registry version of its last change; set by the store."""
+    deleted: bool = False
+    """Nobody may act for him until he is created again; what he has is expired."""
+
+
+class KeyRow(msgspec.Struct, frozen=True, gc=False):
+    """An API key as stored. `spec` is its `core.api_key.KeySpec` in JSON."""
+
+    id: bytes
+    tenant: str | None
+    """None: the operator's."""
+    digest: bytes
+    """SHA-256 of the key, 32 bytes."""
+    hint: str
+    spec: bytes
+    created_at_ms: int = 0
+    version: int = 0
+    """The registry version of its last change; set by the store."""
+    deleted: bool = False
+
+
 class RegistryChanges(msgspec.Struct, frozen=True):
-    """All that changed after a version, up to `version`; tombstones included."""
+    """All that changed after a version, up to `version`; tombstones included (of tenants also for version 0)."""
 
     version: int
     endpoints: Sequence[EndpointRow]
     event_types: Sequence[EventTypeRow]
     """Current versions only."""
+    tenants: Sequence[TenantRow] = ()
+    keys: Sequence[KeyRow] = ()
 
 
 class Registry(Protocol):
@@ -73,7 +104,7 @@ class Registry(Protocol):
         ...
 
     async def set_endpoint_state(self, endpoint_id: bytes, state: EndpointState) -> EndpointRow:
-        """Pause, resume, disable. Resuming forgets health, waits and probes. Raises `NotFound`."""
+        """Pause, resume, disable, verify. Resuming forgets health, waits and probes. Raises `NotFound`."""
         ...
 
     async def delete_endpoint(self, endpoint_id: bytes) -> None:

@@ -162,6 +162,9 @@ LANES_DELETE_OF = "DELETE FROM lanes WHERE endpoint_id = ?"
 _STATES = ("pending", "leased", "held", "unconfirmed", "delivered", "failed", "discarded")
 _ADD_STATES = ", ".join(f"{name} = {name} + excluded.{name}" for name in _STATES)
 _SUM_STATES = ", ".join(f"coalesce(sum({name}), 0)" for name in _STATES)
+CHANGE_ADD = """
+INSERT INTO changes (at_ms, tenant, endpoint_id, delivery_id, before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 DELTA_ADD = "INSERT INTO counter_deltas (packed) VALUES (?)"
 DELTAS = "SELECT packed FROM counter_deltas"
 DELTAS_OLDEST = "SELECT n, packed FROM counter_deltas ORDER BY n LIMIT ?"

@@ -16,7 +16,17 @@ class Transaction:
     A job checks what may refuse it before it writes; then a refusal costs nobody else a rollback.
     """
 
-    __slots__ = ("_registry_version", "_seq", "_seq_stored", "connection", "events", "execute", "moves", "now_ms")
+    __slots__ = (
+        "_changes",
+        "_registry_version",
+        "_seq",
+        "_seq_stored",
+        "connection",
+        "events",
+        "execute",
+        "moves",
+        "now_ms",
+    )
 
     def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
         self.connection = connection
@@ -25,6 +35,7 @@ class Transaction:
         self.events: dict[str, int] = {}
         """tenant → events made."""
         self.moves: counters.Moves = {}
+        self._changes: list[tuple[object, ...]] = []
         self._registry_version = -1
         self._seq = self._seq_stored = -1
 
@@ -32,6 +43,18 @@ class Transaction:
         """Count deliveries that changed their state."""
         key = (tenant, endpoint_id, before, after)
         self.moves[key] = self.moves.get(key, 0) + count
+
+    def changed(
+        self,
+        tenant: str,
+        endpoint_id: bytes,
+        delivery_id: bytes | None,
+        before: str,
+        after: str,
+        reason: str | None = None,
+    ) -> None:
+        """Tell those who read along of a change that is no attempt's (`ports.store.Change`); states in words."""
+        self._changes.append((self.now_ms, tenant, endpoint_id, delivery_id, before, after, reason))
 
     @property
     def registry_version(self) -> int:
@@ -67,5 +90,6 @@ class Transaction:
         """Write what is written once per commit: the books and the last place."""
         if self._seq != self._seq_stored:
             self.execute(queries.META_SET, (self._seq, "seq"))
+        self.execute_many(queries.CHANGE_ADD, self._changes)
         if self.moves or self.events:
             self.execute(queries.DELTA_ADD, (counters.pack(self.events, self.moves),))

@@ -1,0 +1,52 @@
+"""Endpoints, event types, tenants and keys, on SQLite: `ports.store.Registry` and `Access`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from hookline.adapters.stores.sqlite import registry
+from hookline.adapters.stores.sqlite.base import LONG_READ_S_MAX, SqliteBase
+from hookline.core.endpoint import EndpointState
+from hookline.ports.store import (
+    EndpointRow,
+    EventTypeRow,
+    HealthRow,
+    RegistryChanges,
+)
+
+
+class ConfigurationPart(SqliteBase):
+    """Endpoints, event types, tenants and keys, on SQLite: `ports.store.Registry` and `Access`."""
+
+    async def changes(self, since: int) -> RegistryChanges:
+        """`Registry.changes`."""
+        return await self._read(partial(registry.changes, since=since), LONG_READ_S_MAX)
+
+    async def healths(self) -> Sequence[HealthRow]:
+        """`Registry.healths`."""
+        return await self._read(partial(registry.healths, now_ms=self.now_ms()), LONG_READ_S_MAX)
+
+    async def put_endpoint(self, row: EndpointRow, expected_version: int | None = None) -> EndpointRow:
+        """`Registry.put_endpoint`."""
+        return await self._write(partial(registry.put_endpoint, row=row, expected_version=expected_version))
+
+    async def set_endpoint_state(self, endpoint_id: bytes, state: EndpointState) -> EndpointRow:
+        """`Registry.set_endpoint_state`."""
+        return await self._write(partial(registry.set_endpoint_state, endpoint_id=endpoint_id, state=state))
+
+    async def delete_endpoint(self, endpoint_id: bytes) -> None:
+        """`Registry.delete_endpoint`."""
+        await self._write(partial(registry.delete_endpoint, endpoint_id=endpoint_id))
+
+    async def put_event_type(self, row: EventTypeRow, *, create: bool) -> EventTypeRow:
+        """`Registry.put_event_type`."""
+        return await self._write(partial(registry.put_event_type, row=row, create=create))
+
+    async def delete_event_type(self, tenant: str, name: str) -> None:
+        """`Registry.delete_event_type`."""
+        await self._write(partial(registry.delete_event_type, tenant=tenant, name=name))
+
+    async def event_type_versions(self, tenant: str, name: str) -> Sequence[EventTypeRow]:
+        """`Registry.event_type_versions`."""
+        return await self._read(partial(registry.event_type_versions, tenant=tenant, name=name))

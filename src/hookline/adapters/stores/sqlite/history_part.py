@@ -1,0 +1,49 @@
+"""What happened, on SQLite: `ports.store.Archive` and `Stream`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from hookline.adapters.stores.sqlite import archive, counters
+from hookline.adapters.stores.sqlite.base import SqliteBase
+from hookline.core.event import Event
+from hookline.ports.store import (
+    AttemptRow,
+    Counts,
+    DeliveryRow,
+    Page,
+    Query,
+)
+
+
+class HistoryPart(SqliteBase):
+    """What happened, on SQLite: `ports.store.Archive` and `Stream`."""
+
+    async def events(self, query: Query) -> Page[Event]:
+        """`Archive.events`."""
+        return await self._read(partial(archive.events, query=query))
+
+    async def event(self, tenant: str | None, event_id: bytes) -> Event | None:
+        """`Archive.event`."""
+        return await self._read(partial(archive.event, tenant=tenant, event_id=event_id))
+
+    async def deliveries(self, query: Query) -> Page[DeliveryRow]:
+        """`Archive.deliveries`."""
+        return await self._read(partial(archive.deliveries, query=query))
+
+    async def delivery(self, tenant: str | None, delivery_id: bytes) -> DeliveryRow | None:
+        """`Archive.delivery`."""
+        return await self._read(partial(archive.delivery, tenant=tenant, delivery_id=delivery_id))
+
+    async def attempts(self, delivery_id: bytes) -> Sequence[AttemptRow]:
+        """`Archive.attempts`."""
+        return await self._read(partial(archive.attempts, delivery_id=delivery_id))
+
+    async def counts(self, tenant: str | None, endpoint_id: bytes | None = None) -> Counts:
+        """`Archive.counts`."""
+        return await self._read(partial(counters.counts, tenant=tenant, endpoint_id=endpoint_id))
+
+    async def runnable_oldest_s(self) -> tuple[int, float]:
+        """`Archive.runnable_oldest_s`."""
+        return await self._read(partial(archive.runnable_oldest_s, now_ms=self.now_ms()))

@@ -1,0 +1,40 @@
+"""A tenant: a customer of the operator, with limits of his own. Nobody need be created: a name that is used is one.
+
+`TenantSpec` is what the API takes and gives. A tenant without a row has no limits and the settings' retention.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from hookline.core.endpoint import RateSpec
+
+TENANT_CHARS_MAX: Final = 64
+_TENANT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+RETENTION_S_MIN: Final = 1.0
+RETENTION_S_MAX: Final = 100 * 365 * 86_400.0
+
+
+def is_tenant(name: str) -> bool:
+    """Whether this can be a tenant's name: 1 to 64 of A-Z, a-z, 0-9, _ . -"""
+    return _TENANT.fullmatch(name) is not None
+
+
+class TenantSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `POST /v1/tenants` takes. None in a limit: none of his own."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=TENANT_CHARS_MAX, pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Annotated[str, Meta(max_length=255)] = ""
+    endpoints_max: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """Endpoints that may exist at once; beyond it 409 `limit_reached`."""
+    events_rate: RateSpec | None = None
+    """Events that may be published; beyond it 429 with Retry-After."""
+    retention_s: Annotated[float, Meta(ge=RETENTION_S_MIN, le=RETENTION_S_MAX)] | None = None
+    """How long events and closed deliveries are kept; None: HOOKLINE_RETENTION_D."""
+    dead_letter: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    """The endpoint (id or uid) that gets what failed at endpoints that name none themselves."""
+    metadata: Annotated[dict[str, str], Meta(max_length=50)] = {}
