@@ -83,7 +83,14 @@ def reopen(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> 
         lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, {})
     row = _open(transaction, tenant, delivery_id)
     assert row is not None
+    _tell(transaction, closed, row.state)
     return _ref(row, State(row.state))
+
+
+def _tell(transaction: Transaction, row: OpenRow | ClosedRow, after: int) -> None:
+    """A person changed a delivery's state."""
+    before, after_word = State(row.state).word, State(after).word
+    transaction.changed(row.tenant, row.endpoint_id, row.id, before, after_word, row.reason)
 
 
 def _refuse_deleted(transaction: Transaction, endpoint_id: bytes) -> None:
@@ -104,6 +111,7 @@ def discard(transaction: Transaction, tenant: str | None, delivery_id: bytes) ->
             raise _wrong(row.state, "discarded")
         close(transaction, row, _DISCARDED, row.reason)
         leave_lane(transaction, row, {})
+        _tell(transaction, row, _DISCARDED)
         return
     closed = _closed(transaction, tenant, delivery_id)
     if closed.state != _FAILED:
@@ -128,6 +136,7 @@ def discard(transaction: Transaction, tenant: str | None, delivery_id: bytes) ->
         ),
     )
     transaction.moved(closed.tenant, closed.endpoint_id, _FAILED, _DISCARDED)
+    _tell(transaction, closed, _DISCARDED)
     if closed.lane is not None:
         lanes.unblock(transaction, closed.endpoint_id, closed.lane, closed.id)
         lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, {})

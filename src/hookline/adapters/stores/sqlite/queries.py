@@ -130,8 +130,8 @@ CLOSED_FIND = (
 CLOSED_DELETE = "DELETE FROM closed WHERE id = ?"
 
 HEALTH_FIND = (
-    "SELECT e.state, coalesce(s.version, 0) FROM endpoints e LEFT JOIN endpoint_states s ON s.endpoint_id = e.id"
-    " WHERE e.id = ? AND e.deleted = 0"
+    "SELECT e.state, coalesce(s.version, 0), e.tenant FROM endpoints e"
+    " LEFT JOIN endpoint_states s ON s.endpoint_id = e.id WHERE e.id = ? AND e.deleted = 0"
 )
 HEALTH_SET = (
     "INSERT INTO endpoint_states (endpoint_id, version, packed, wait_until_ms, probe_at_ms) VALUES (?, ?, ?, ?, ?)"

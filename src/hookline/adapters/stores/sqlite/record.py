@@ -107,6 +107,9 @@ class _Record:
             close(transaction, row, after, item.reason or (None if after == _DELIVERED else row.reason))
             if row.lane is not None:
                 _left_lane(transaction, row, blocks=after == _FAILED and item.lane_waits, due_s=self.due_s)
+        if item.attempt is None:
+            before = State(row.state).word
+            transaction.changed(row.tenant, row.endpoint_id, row.id, before, item.after.word, item.reason)
         self.events += item.events
         return True
 
@@ -195,6 +198,7 @@ def _health(transaction: Transaction, change: HealthChange) -> bool:
         version = transaction.raise_registry()
         state = (EndpointState.DISABLED.value, now_ms, version, row.endpoint_id)
         transaction.execute(queries.ENDPOINT_STATE_SET, state)
+        transaction.changed(found[2], row.endpoint_id, None, found[0], EndpointState.DISABLED.value)
     return True
 
 

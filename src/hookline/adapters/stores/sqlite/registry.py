@@ -124,6 +124,7 @@ def put_endpoint(transaction: Transaction, row: EndpointRow, expected_version: i
         raise Conflict("the endpoint changed meanwhile")
     _check_uid(transaction, row)
     version = transaction.raise_registry()
+    _tell_state(transaction, was, row.state)
     warnings = _encode(list(row.warnings))
     transaction.execute(
         queries.ENDPOINT_REPLACE, (row.uid, row.state.value, row.spec, row.sealed, warnings, now_ms, version, row.id)
@@ -133,6 +134,11 @@ def put_endpoint(transaction: Transaction, row: EndpointRow, expected_version: i
     )
 
 
+def _tell_state(transaction: Transaction, was: EndpointRow, state: EndpointState) -> None:
+    if state is not was.state:
+        transaction.changed(was.tenant, was.id, None, was.state.value, state.value)
+
+
 def set_endpoint_state(transaction: Transaction, endpoint_id: bytes, state: EndpointState) -> EndpointRow:
     """`Registry.set_endpoint_state`, in the writer's transaction."""
     row = _find(transaction, endpoint_id)
@@ -140,14 +146,16 @@ def set_endpoint_state(transaction: Transaction, endpoint_id: bytes, state: Endp
     transaction.execute(queries.ENDPOINT_STATE_SET, (state.value, transaction.now_ms, version, endpoint_id))
     if state is EndpointState.ACTIVE:
         transaction.execute(queries.HEALTH_FORGET, (endpoint_id,))
+    _tell_state(transaction, row, state)
     return msgspec.structs.replace(row, state=state, updated_at_ms=transaction.now_ms, version=version)
 
 
 def delete_endpoint(transaction: Transaction, endpoint_id: bytes) -> None:
     """`Registry.delete_endpoint`, in the writer's transaction."""
-    _find(transaction, endpoint_id)
+    row = _find(transaction, endpoint_id)
     version = transaction.raise_registry()
     transaction.execute(queries.ENDPOINT_DELETE, (transaction.now_ms, version, endpoint_id))
+    transaction.changed(row.tenant, endpoint_id, None, row.state.value, "deleted")
 
 
 def event_type_versions(connection: sqlite3.Connection, tenant: str, name: str) -> list[EventTypeRow]:

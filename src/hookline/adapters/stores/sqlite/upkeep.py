@@ -95,6 +95,8 @@ def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bo
             end = (_DISCARDED, now_ms, 0, 0, 0, size_bytes, None, None, _REASON_DELETED)
             discarded.append((delivery_id, None, endpoint_id, tenant, *end))
             transaction.moved(tenant, endpoint_id, UNFOLDED, _DISCARDED)
+            words = (State.PENDING.word, State.DISCARDED.word, _REASON_DELETED)
+            transaction.changed(tenant, endpoint_id, delivery_id, *words)
     queries.OPEN_ADD.run(transaction.connection, pending)
     transaction.execute_many(queries.CLOSED_ADD, discarded)
     if (done + len(endpoint_ids)) * width >= packed_bytes:
@@ -113,8 +115,10 @@ def close_deleted(transaction: Transaction, limit: int) -> int:
     for endpoint_id, _ in transaction.execute(queries.ENDPOINTS_TO_CLOSE).fetchall():
         found = transaction.execute(queries.PENDING_OF, (endpoint_id, limit - closed)).fetchall()
         found += transaction.execute(queries.HELD_OF, (endpoint_id, limit - closed - len(found))).fetchall()
-        for row in found:
-            close(transaction, OpenRow(*row), _DISCARDED, _REASON_DELETED)
+        for row in [OpenRow(*columns) for columns in found]:
+            close(transaction, row, _DISCARDED, _REASON_DELETED)
+            words = (State(row.state).word, State.DISCARDED.word, _REASON_DELETED)
+            transaction.changed(row.tenant, endpoint_id, row.id, *words)
         closed += len(found)
         if closed >= limit:
             break
