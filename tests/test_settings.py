@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline import settings as settings_module
+from hookline import key_files
 from hookline.forms import parse_db, parse_secret_keys
 from hookline.key_files import operator_key, secret_keys
 from hookline.settings import KNOBS, Settings, SettingsError, load_settings, shown
@@ -101,7 +101,12 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("CONFIG", "/nonexistent.toml", "no such file"),
         ("PROT", "1", "HOOKLINE_PROT is not a setting of Hookline; did you mean HOOKLINE_PORT?"),
         ("Port", "1", "did you mean HOOKLINE_PORT?"),
-        ("TLS_CERT_FILE", "x", "no HTTPS of its own"),
+        ("TLS_CERT_FILE", "/nonexistent.pem", "no such file"),
+        ("PUBLIC_URL", "hooks.example.com", "https://host or http://host:port"),
+        ("PUBLIC_URL", "https://hooks.example.com/?a=b", "it has a query"),
+        ("ADMIN_URL", "ftp://example.com", "an http or https URL"),
+        ("ADDRESS_RATE", "100", "a slash and seconds"),
+        ("RETENTION_D", "0", "a number from 1e-05"),
         ("SERVICE_HOST", "10.0.0.1", "enableServiceLinks"),
     ],
 )
@@ -234,13 +239,13 @@ def test_an_unreachable_key_file_is_one_line(tmp_path: Path, where: str) -> None
 def test_two_processes_that_create_a_key_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes second to create the file reads what the first wrote."""
     settings = load(tmp_path, {"HOOKLINE_KEY_FILE": str(tmp_path / "k")})
-    write_new = settings_module._write_new
+    write_new = key_files._write_new
 
     def beaten(path: Path, text: str) -> bool:
         write_new(path, "the first one's key")
         return write_new(path, text)
 
-    monkeypatch.setattr(settings_module, "_write_new", beaten)
+    monkeypatch.setattr(key_files, "_write_new", beaten)
     assert operator_key(settings) == ("the first one's key", False)
     assert names(tmp_path) == ["k"]
 

@@ -91,6 +91,7 @@ class Program:
                 host_concurrency_max=settings.host_concurrency,
                 handoff_max=settings.handoff_max,
                 open_max=settings.open_max,
+                retention_s=settings.retention_d * 86_400,
             ),
         )
         self.front: Front | None = None

@@ -167,6 +167,12 @@ class Settings:
     dedupe_h: Annotated[
         float, Knob(number(0.001, 8760), "how long an event's id or an Idempotency-Key is known", "hours")
     ] = 24.0
+    retention_d: Annotated[
+        float,
+        Knob(
+            number(0.00001, 36_500), "how long events and closed deliveries are kept, unless a tenant says so", "days"
+        ),
+    ] = 30.0
     concurrency: Annotated[int, Knob(whole(1, 65536), "attempts in flight, over all endpoints", "attempts")] = 2048
     host_concurrency: Annotated[
         int, Knob(whole(1, 65536), "attempts in flight to one destination host, over all tenants", "attempts")

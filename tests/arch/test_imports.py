@@ -60,7 +60,7 @@ def test_layers_point_down():
 def test_settings_are_read_by_compose_and_the_command_line_only():
     """Everything below gets plain values."""
     readers = {module for module, imported in ours().items() if "hookline.settings" in imported}
-    assert {reader for reader in readers if part(reader) not in ("compose", "cli", "settings")} == set()
+    assert {reader for reader in readers if part(reader) not in ("compose", "cli", "settings", "key_files")} == set()
 
 
 @pytest.mark.parametrize("driver", sorted(DRIVERS))

@@ -18,6 +18,7 @@ from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
 from hookline.flow.accept import Accept
 from hookline.flow.deliver import Deliver
+from hookline.flow.expire import Announcer, Expire
 from hookline.flow.health import HealthKeeper
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
@@ -45,6 +46,8 @@ class Limits(msgspec.Struct, frozen=True):
     host_concurrency_max: int = 64
     handoff_max: int = 4096
     open_max: int = 1_000_000
+    retention_s: float = 30 * 86_400.0
+    """How long events and closed deliveries are kept, unless their tenant says otherwise."""
     commits_in_flight: int = 1
     """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
 
@@ -117,14 +120,24 @@ class Engine:
         self.draining = False
 
     def _upkeep(self, bounds: Limits) -> Upkeep:
-        return Upkeep(
+        announcer = Announcer(self.store, self.registry, self.report, self.wake, self.clock)
+        expire = Expire(
             self.store,
             self.registry,
             self.rescue,
-            self.report,
+            announcer,
+            self.clock,
+            self.observer,
+            retention_s=bounds.retention_s,
+        )
+        return Upkeep(
+            self.store,
+            self.rescue,
             self.wake,
             self.clock,
             self.observer,
+            expire,
+            announcer,
             open_max=bounds.open_max,
         )
 

@@ -190,8 +190,8 @@ class Recorder:
             names.append(report.DELIVERY_DELIVERED)
         if verdict.escalate:
             names.append(report.DELIVERY_ESCALATED)
-        candidates = self._registry.candidates
-        if not any(candidates(endpoint.tenant, name) for name in names):
+        wanted = self._report.wanted
+        if not any(wanted(endpoint.tenant, name) for name in names):
             return None
 
         def make() -> tuple[NewEvent, ...]:

@@ -1,13 +1,13 @@
 """Operational events: what happens to deliveries and endpoints, told as events like any other.
 
-They are made only where an endpoint of the tenant subscribes to them (patterns that begin with `hookline.`), in the
-commit that they tell of, and they cannot loop: a delivery of an operational event makes none about itself, and a
+They are made only where an endpoint of the tenant subscribes to them (patterns that begin with `hookline.`), or where
+an administrator is to be told (`HOOKLINE_ADMIN_URL`), in the commit that they tell of, and they cannot loop: a delivery of an operational event makes none about itself, and a
 chain ends at `HOPS_MAX`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -29,6 +29,7 @@ ENDPOINT_FAILING: Final = "hookline.endpoint.failing"
 ENDPOINT_RECOVERED: Final = "hookline.endpoint.recovered"
 ENDPOINT_DISABLED: Final = "hookline.endpoint.disabled"
 ENDPOINT_OVERFLOW: Final = "hookline.endpoint.overflow"
+ENDPOINT_EXPIRED: Final = "hookline.endpoint.expired"
 _ROUTE_TRIES: Final = 10
 
 OPERATIONAL: Final = {
@@ -39,6 +40,7 @@ OPERATIONAL: Final = {
     ENDPOINT_RECOVERED: "A probe succeeded: deliveries flow again.",
     ENDPOINT_DISABLED: "A 410, a rule, or five days without a success: what waits is held.",
     ENDPOINT_OVERFLOW: "More deliveries are open than HOOKLINE_OPEN_MAX allows: the oldest are failed.",
+    ENDPOINT_EXPIRED: "Deliveries were open for longer than the tenant's retention: they are failed.",
 }
 """Every operational event type, with what it means."""
 
@@ -50,6 +52,14 @@ class Report:
         self._store = store
         self._registry = registry
         self._ids = id_maker
+        self.admin: bytes | None = None
+        """The administrator's endpoint (HOOKLINE_ADMIN_URL), which is told of every tenant's."""
+
+    def wanted(self, tenant: str, event_type: str) -> bool:
+        """Whether anybody would get such an event. Cheap: asked for every outcome."""
+        return bool(self._registry.candidates(tenant, event_type)) or (
+            self.admin is not None and self._registry.endpoint(self.admin) is not None
+        )
 
     def delivery(
         self,
@@ -65,9 +75,10 @@ class Report:
         """An event about a delivery; nothing where nobody subscribes, or where it would loop."""
         if is_operational(event.type) or event.hops >= HOPS_MAX:
             return ()
-        if not self._registry.candidates(endpoint.tenant, event_type):
+        if not self.wanted(endpoint.tenant, event_type):
             return ()
         data = {
+            "tenant": endpoint.tenant,
             "delivery_id": ids.text(ids.DELIVERY, delivery_id),
             "event_id": event.public_id,
             "event_type": event.type,
@@ -85,9 +96,15 @@ class Report:
         """An event about an endpoint; `cause` is the event whose delivery led to it."""
         if cause is not None and cause.hops >= HOPS_MAX:
             return ()
-        if not self._registry.candidates(endpoint.tenant, event_type):
+        if not self.wanted(endpoint.tenant, event_type):
             return ()
-        data = {"endpoint_id": endpoint.public_id, "endpoint_uid": endpoint.uid, "url": endpoint.url, **fields}
+        data = {
+            "tenant": endpoint.tenant,
+            "endpoint_id": endpoint.public_id,
+            "endpoint_uid": endpoint.uid,
+            "url": endpoint.url,
+            **fields,
+        }
         return self._make(event_type, endpoint, data, cause)
 
     async def announce(self, tenant: str, make: Callable[[], tuple[NewEvent, ...]]) -> bool:
@@ -107,16 +124,29 @@ class Report:
     def _make(
         self, event_type: str, endpoint: Endpoint, data: Mapping[str, object], cause: Event | None
     ) -> tuple[NewEvent, ...]:
-        event = Event(
-            id=self._ids.make(self._store.now_ms()),
-            tenant=endpoint.tenant,
-            type=event_type,
-            data=msgspec.json.encode(data),
-            source="/hookline",
-            subject=endpoint.public_id,
-            correlation_id=None if cause is None else cause.correlation_id or cause.public_id,
-            causation_id=None if cause is None else cause.public_id,
-            hops=0 if cause is None else cause.hops + 1,
-        )
-        wanted = matches(event, self._registry)
-        return (new_event(event, wanted, never_hand_off),) if wanted else ()
+        encoded = msgspec.json.encode(data)
+        made = []
+        for tenant, wanted in self._audience(event_type, endpoint.tenant):
+            event = Event(
+                id=self._ids.make(self._store.now_ms()),
+                tenant=tenant,
+                type=event_type,
+                data=encoded,
+                source="/hookline",
+                subject=endpoint.public_id,
+                correlation_id=None if cause is None else cause.correlation_id or cause.public_id,
+                causation_id=None if cause is None else cause.public_id,
+                hops=0 if cause is None else cause.hops + 1,
+            )
+            receivers = matches(event, self._registry) if wanted is None else [wanted]
+            if receivers:
+                made.append(new_event(event, receivers, never_hand_off))
+        return tuple(made)
+
+    def _audience(self, event_type: str, tenant: str) -> Iterator[tuple[str, Endpoint | None]]:
+        """For whom an event is made: the tenant's subscribers (None), and the administrator of another tenant's."""
+        if self._registry.candidates(tenant, event_type):
+            yield tenant, None
+        admin = None if self.admin is None else self._registry.endpoint(self.admin)
+        if admin is not None and admin.tenant != tenant:
+            yield admin.tenant, admin

@@ -39,6 +39,11 @@ class Rescue:
         for change in [await self._close_or_wait(ref, None, "overflow") for ref in refs]:
             await change
 
+    async def expire(self, refs: Sequence[OpenRef]) -> None:
+        """Fail deliveries that have been open for longer than their tenant's retention."""
+        for change in [await self._close_or_wait(ref, None, "expired") for ref in refs]:
+            await change
+
     async def _close_or_wait(self, ref: OpenRef, wait_s: float | None, reason: str) -> asyncio.Future[None]:
         """Pending again after `wait_s`; None: failed with `reason`, which is announced."""
         endpoint = self._registry.endpoint(ref.endpoint_id)
@@ -60,8 +65,8 @@ class Rescue:
             lane_waits=waits,
         )
         event = await self._store.event(ref.tenant, ref.event_id) if endpoint is not None else None
-        if endpoint is None or event is None or reason == "overflow":
-            # Overflow is announced once per endpoint and hour (flow.upkeep), not once per delivery.
+        if endpoint is None or event is None or reason in ("overflow", "expired"):
+            # These are announced once per endpoint and hour (flow.expire), not once per delivery.
             return self._recorder.change(item)
 
         def make() -> tuple[NewEvent, ...]:

@@ -1,4 +1,4 @@
-"""What runs beside the way of an event: take back, unfold, close, sweep, fold, purge.
+"""What runs beside the way of an event: take back, unfold, close, sweep, fold, expire, purge.
 
 Each is a loop of its own with bounded steps, and none of them ends when a step fails: the store's outage is waited
 out. A step that is needed now is asked for by `soon`.
@@ -13,8 +13,7 @@ from typing import Final
 import msgspec
 
 from hookline.flow import report
-from hookline.flow.registry import Registry
-from hookline.flow.report import Report
+from hookline.flow.expire import Announcer, Expire
 from hookline.flow.rescue import Rescue
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
@@ -22,7 +21,6 @@ from hookline.ports.observer import Observer
 from hookline.ports.store import Store
 
 OVERFLOW_STEP: Final = 500
-OVERFLOW_SAID_S: Final = 3600.0
 LOST_STEP: Final = 1000
 
 
@@ -40,24 +38,22 @@ class Upkeep:
     def __init__(
         self,
         store: Store,
-        registry: Registry,
         rescue: Rescue,
-        reporter: Report,
         wake: Wake,
         clock: Clock,
         observer: Observer,
+        expire: Expire,
+        announcer: Announcer,
         *,
         open_max: int = 1_000_000,
     ) -> None:
         self._store = store
-        self._registry = registry
         self._rescue = rescue
-        self._report = reporter
+        self._announcer = announcer
         self._wake = wake
         self._clock = clock
         self._observer = observer
         self._open_max = open_max
-        self._said: dict[bytes, float] = {}
         self._steps = {
             step.name: step
             for step in (
@@ -144,18 +140,6 @@ class Upkeep:
                 continue
             await self._rescue.overflow(refs)
             self._observer.warn("overflow", endpoint=endpoint_id.hex(), failed=len(refs))
-            await self._say_overflow(endpoint_id)
+            await self._announcer.say(report.ENDPOINT_OVERFLOW, endpoint_id, open_max=self._open_max)
             more = True
         return more
-
-    async def _say_overflow(self, endpoint_id: bytes) -> None:
-        now_s = self._clock.monotonic_s()
-        endpoint = self._registry.endpoint(endpoint_id)
-        if endpoint is None or now_s - self._said.get(endpoint_id, -OVERFLOW_SAID_S) < OVERFLOW_SAID_S:
-            return
-        self._said = {said: at_s for said, at_s in self._said.items() if now_s - at_s < OVERFLOW_SAID_S}
-        self._said[endpoint_id] = now_s
-        if await self._report.announce(
-            endpoint.tenant, lambda: self._report.endpoint(report.ENDPOINT_OVERFLOW, endpoint, open_max=self._open_max)
-        ):
-            self._wake.notify(await self._store.due())

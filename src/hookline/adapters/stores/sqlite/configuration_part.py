@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hookline.adapters.stores.sqlite import registry
-from hookline.adapters.stores.sqlite.base import LONG_READ_S_MAX, SqliteBase
+from hookline.adapters.stores.sqlite.foundation import LONG_READ_S_MAX, SqliteBase
 from hookline.core.endpoint import EndpointState
 from hookline.ports.store import (
     EndpointRow,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hookline.adapters.stores.sqlite import archive, counters
-from hookline.adapters.stores.sqlite.base import SqliteBase
+from hookline.adapters.stores.sqlite.foundation import SqliteBase
 from hookline.core.event import Event
 from hookline.ports.store import (
     AttemptRow,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hookline.adapters.stores.sqlite import accept, claim, queries, record
-from hookline.adapters.stores.sqlite.base import CLAIM_BYTES_MAX, LONG_READ_S_MAX, SqliteBase
+from hookline.adapters.stores.sqlite.foundation import CLAIM_BYTES_MAX, LONG_READ_S_MAX, SqliteBase
 from hookline.ports.store import (
     AcceptRequest,
     AcceptResult,

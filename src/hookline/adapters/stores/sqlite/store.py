@@ -11,5 +11,5 @@ from hookline.adapters.stores.sqlite.work_part import WorkPart
 class SqliteStore(HotPart, ConfigurationPart, HistoryPart, WorkPart):
     """`ports.store.Store` on one SQLite file; the files beside it end in `-wal`, `-shm` and `-lock`.
 
-    See `base.SqliteBase` for what it takes.
+    See `foundation.SqliteBase` for what it takes.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hookline.adapters.stores.sqlite import again, counters, upkeep
-from hookline.adapters.stores.sqlite.base import LONG_READ_S_MAX, SqliteBase
+from hookline.adapters.stores.sqlite.foundation import LONG_READ_S_MAX, SqliteBase
 from hookline.core.errors import StoreUnavailable
 from hookline.ports.store import (
     NewDelivery,
