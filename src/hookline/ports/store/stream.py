@@ -61,8 +61,9 @@ class Stream(Protocol):
         """The position behind all that is committed."""
         ...
 
-    async def stream(self, after: bytes, limit: int = 500) -> Sequence[Entry]:
-        """What was committed behind `after`, in order, of all tenants; empty: nothing yet. Raises `NotFound` for a
-        position that cannot be resumed: not one of ours, ahead of the end (an older backup was restored), or older
-        than what is kept."""
+    async def stream(self, after: bytes, limit: int = 500, until: bytes | None = None) -> Sequence[Entry]:
+        """What was committed behind `after`, in order, of all tenants; empty: nothing yet. With `until` (a position
+        that was given out before) nothing that lies behind it: so one reader catches up with another exactly. Raises
+        `NotFound` for a position that cannot be resumed: not one of ours, ahead of the end (an older backup was
+        restored), or older than what is kept."""
         ...
