@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hookline.core.attempt import REASONS, Kind, Outcome
 from hookline.core.delivery import State, allowed
-from hookline.core.endpoint import Endpoint, EndpointSpec, EndpointState, Secrets, SigningKey
+from hookline.core.endpoint import ConfirmSpec, Endpoint, EndpointSpec, EndpointState, Secrets, SigningKey
 from hookline.core.errors import Refusal
 from hookline.core.subscribe import build_endpoint
 from hookline.core.success import SuccessRule, answer, natural, parse_success, retry_after_s
@@ -21,9 +21,11 @@ from hookline.core.verdict import judge
 NOW_S = 784_111_700.0  # Sun, 06 Nov 1994 08:48:20 GMT
 
 
-def endpoint(retry: dict[str, Any] | None = None) -> Endpoint:
+def endpoint(retry: dict[str, Any] | None = None, confirm: ConfirmSpec | None = None) -> Endpoint:
     """An endpoint with a retry policy of two waits without jitter, or another."""
-    spec = EndpointSpec(url="http://example.com/", retry=retry or {"schedule_s": [10, 100], "jitter": 0})
+    spec = EndpointSpec(
+        url="http://example.com/", retry=retry or {"schedule_s": [10, 100], "jitter": 0}, confirm=confirm
+    )
     secrets = Secrets([SigningKey("whsec_QUJD")])
     return build_endpoint(
         id=bytes(12), tenant="default", uid=None, version=1, state=EndpointState.ACTIVE, spec=spec, secrets=secrets

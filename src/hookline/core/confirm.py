@@ -17,6 +17,8 @@ from typing import Final
 from hookline.core.ids import DELIVERY_BYTES
 
 _MAC_BYTES: Final = 16
+PURPOSE: Final = b"hookline confirm 1"
+"""Confirmations of deliveries. Tokens of one purpose are none of another."""
 TOKEN_CHARS: Final = 43
 """32 bytes, without padding."""
 
@@ -24,7 +26,7 @@ TOKEN_CHARS: Final = 43
 class Tokens:
     """Makes and reads tokens of one kind. `keys` are those of the keyring, the first makes, all of them read."""
 
-    def __init__(self, keys: Sequence[bytes], purpose: bytes = b"hookline confirm 1") -> None:
+    def __init__(self, keys: Sequence[bytes], purpose: bytes) -> None:
         assert keys
         self._keys = [hmac.digest(key, purpose, hashlib.sha256) for key in keys]
 

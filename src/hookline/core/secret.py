@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hookline.core.confirm import Tokens
 from hookline.core.errors import Refusal
 
 HMAC_PREFIX: Final = "whsec_"
@@ -111,7 +112,7 @@ def _decode(text: str, prefix: str) -> bytes:
 
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
-_NONCE_BYTES = 12
+NONCE_BYTES: Final = 12
 _HEAD_BYTES = 1 + _KEY_ID_BYTES
 _TAG_BYTES = 16
 
@@ -128,21 +129,30 @@ class Keyring:
             raise ValueError("A keyring needs at least one key, of 32 bytes each.")
         self._ciphers = {_VERSION + hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in reversed(keys)}
         self._sealing = _VERSION + hashlib.sha256(keys[0]).digest()[:_KEY_ID_BYTES]
+        self._keys = tuple(keys)
 
     def seal(self, plain: bytes, nonce: bytes) -> bytes:
         """Encrypt `plain`. `nonce` is 12 random bytes, never used twice."""
-        assert len(nonce) == _NONCE_BYTES
+        assert len(nonce) == NONCE_BYTES
         return self._sealing + nonce + self._ciphers[self._sealing].encrypt(nonce, plain, self._sealing)
+
+    def tokens(self, purpose: bytes) -> Tokens:
+        """Tokens of one kind, made with the first key and read with all of them."""
+        return Tokens(self._keys, purpose)
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether it was sealed with the key that seals now."""
+        return sealed[:_HEAD_BYTES] == self._sealing
 
     def open(self, sealed: bytes) -> bytes:
         """What was sealed. Raises `ValueError` when no key of ours fits, or when it was changed."""
-        head, nonce = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES]
-        if len(sealed) < _HEAD_BYTES + _NONCE_BYTES + _TAG_BYTES:
+        head, nonce = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES : _HEAD_BYTES + NONCE_BYTES]
+        if len(sealed) < _HEAD_BYTES + NONCE_BYTES + _TAG_BYTES:
             raise ValueError("This is not a sealed secret: it is too short.")
         cipher = self._ciphers.get(head)
         if cipher is None:
             raise ValueError("The secret was sealed with a key that is not in HOOKLINE_SECRET_KEY.")
         try:
-            return cipher.decrypt(nonce, sealed[_HEAD_BYTES + _NONCE_BYTES :], head)
+            return cipher.decrypt(nonce, sealed[_HEAD_BYTES + NONCE_BYTES :], head)
         except InvalidTag:
             raise ValueError("The sealed secret was changed, or its key is another one with the same name.") from None

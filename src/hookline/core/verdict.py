@@ -1,6 +1,7 @@
 """What an attempt means for its delivery, for its endpoint, and for the endpoint's health. Pure.
 
-`judge` joins what the sender says (for HTTP: `core.success`) with the endpoint's retry policy.
+`judge` joins what the sender says (for HTTP: `core.success`) with the endpoint's retry policy; `judge_confirmation`
+does the same with what the receiver says afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a delivery after an attempt, and what else follows from it."""
 
     after: State
-    """DELIVERED, UNCONFIRMED, FAILED, or PENDING (again after `wait_s`)."""
+    """DELIVERED, UNCONFIRMED (for `wait_s` at most), FAILED, or PENDING (again after `wait_s`)."""
     wait_s: float = 0.0
     keep_due: bool = False
     """PENDING, but due when it was due before: nothing of its tries was used up. `wait_s` is 0 then."""
@@ -56,22 +57,50 @@ def judge(outcome: Outcome, endpoint: Endpoint, *, tries: int, dice: float, earl
     before the delivery's own time: if it is to be tried again, it uses up no try and stays due as it was (an answer
     that settles the matter counts all the same). A wait is never shorter than the receiver's Retry-After.
 
+    A success at an endpoint that asks for confirmation is unconfirmed until then; for all others it is a success,
+    whatever the sender calls it.
+
     Health: a success is one; anything to be tried again counts against the endpoint, and so do time-outs, missing
     connections, 3xx, 429 and 5xx that a rule turns into `fail`. An answer that settles the matter (a 4xx, a
     refused answer, the receiver's own word) says nothing about the endpoint: it is alive and does its work.
     """
     if not outcome.started:
         return Verdict(State.PENDING, keep_due=True, reason=outcome.reason)
-    used = 0 if early else 1
-    if outcome.kind is Kind.DELIVERED:
+    if outcome.kind is Kind.DELIVERED or outcome.kind is Kind.UNCONFIRMED:
+        if endpoint.confirm_s is not None:
+            # Also an early probe uses up its try then: it was no probe for the receiver, who has work to confirm.
+            return Verdict(State.UNCONFIRMED, wait_s=endpoint.confirm_s, tries=1, success=True)
         return _DELIVERED_EARLY if early else _DELIVERED
-    if outcome.kind is Kind.UNCONFIRMED:
-        return Verdict(State.UNCONFIRMED, tries=used, success=True)
     rule = endpoint.retry.rule(outcome.status, outcome.reason)
     action = _NATURAL_ACTION[outcome.kind] if rule is None else rule.action
     if action is Action.FAIL or action is Action.DISABLE:
-        return _settled(outcome, used, disable=action is Action.DISABLE, by_rule=rule is not None)
+        return _settled(outcome, 0 if early else 1, disable=action is Action.DISABLE, by_rule=rule is not None)
     return _again(outcome, endpoint, rule, tries=tries, dice=dice, early=early)
+
+
+def judge_confirmation(success: bool | None, endpoint: Endpoint, *, tries: int, dice: float) -> Verdict:
+    """What becomes of an unconfirmed delivery: the receiver confirmed a success or an error, or (None) nothing in time.
+
+    `tries` are those used up, the unconfirmed one included. An error is a failed try, reason `answer_rejected`; it is
+    tried again after the wait that belongs to it. Silence is one too, reason `timeout`; the deadline was its wait. It
+    says nothing about the endpoint's health: that was told by its answer.
+    """
+    if success:
+        return Verdict(State.DELIVERED)
+    reason = "timeout" if success is None else "answer_rejected"
+    cause = cause_of(reason, None)
+    rule = endpoint.retry.rule(None, reason)
+    action = Action.RETRY if rule is None else rule.action
+    if action is Action.FAIL or action is Action.DISABLE:
+        return Verdict(State.FAILED, reason=reason, cause=cause, disable=action is Action.DISABLE)
+    wait_s = endpoint.retry.wait_s(tries, dice, rule)
+    return Verdict(
+        State.FAILED if wait_s is None else State.PENDING,
+        wait_s=0.0 if success is None or wait_s is None else wait_s,
+        reason=reason,
+        cause=cause,
+        escalate=action is Action.ESCALATE,
+    )
 
 
 def _settled(outcome: Outcome, used: int, *, disable: bool, by_rule: bool) -> Verdict:
