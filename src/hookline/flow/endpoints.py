@@ -15,7 +15,14 @@ from msgspec import Meta
 from hookline.core.endpoint import EndpointSpec, EndpointState, Secrets, SigningKey
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
 from hookline.core.ids import IdMaker
-from hookline.core.secret import RANDOM_BYTES, Keyring, check_signing_secret, make_signing_secret, public_key
+from hookline.core.secret import (
+    NONCE_BYTES,
+    RANDOM_BYTES,
+    Keyring,
+    check_signing_secret,
+    make_signing_secret,
+    public_key,
+)
 from hookline.core.subscribe import check_spec, decode_spec, encode_spec, keep_auth, merge_patch, parse_spec
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.reading import read_optional
@@ -28,7 +35,6 @@ OVERLAP_S_DEFAULT: Final = 86_400.0
 OVERLAP_S_MAX: Final = 30 * 86_400.0
 SIGNING_KEYS_MAX: Final = 5
 """Secrets of one endpoint that are valid at the same time; each makes the signature header longer."""
-_NONCE_BYTES: Final = 12
 _TRIES: Final = 5
 
 T = TypeVar("T")
@@ -221,7 +227,7 @@ class Endpoints:
         return sender
 
     def _seal(self, secrets: Secrets) -> bytes:
-        return self._keyring.seal(msgspec.json.encode(secrets), self._clock.random_bytes(_NONCE_BYTES))
+        return self._keyring.seal(msgspec.json.encode(secrets), self._clock.random_bytes(NONCE_BYTES))
 
     def _secrets(self, row: EndpointRow) -> Secrets:
         return _SECRETS.decode(self._keyring.open(row.sealed))

@@ -24,6 +24,7 @@ from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.report import Report
 from hookline.flow.rescue import Rescue
+from hookline.flow.reseal import Reseal
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.wake import Wake
 from hookline.flow.worker import Worker
@@ -71,6 +72,7 @@ class Engine:
         self.clock = clock
         self.observer = observer
         self.queue = queue
+        self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
         self.report = Report(store, self.registry, self.ids)
@@ -138,6 +140,7 @@ class Engine:
             self.observer,
             expire,
             announcer,
+            Reseal(self.store, self._keyring, self.clock, self.observer),
             open_max=bounds.open_max,
         )
 

@@ -15,6 +15,7 @@ import msgspec
 from hookline.flow import report
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.rescue import Rescue
+from hookline.flow.reseal import Reseal
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -44,6 +45,7 @@ class Upkeep:
         observer: Observer,
         expire: Expire,
         announcer: Announcer,
+        reseal: Reseal,
         *,
         open_max: int = 1_000_000,
     ) -> None:
@@ -64,6 +66,7 @@ class Upkeep:
                 _Step("sweep_lanes", self._sweep_lanes, 30.0, asyncio.Event()),
                 _Step("purge_dedupe", self._purge_dedupe, 5.0, asyncio.Event()),
                 _Step("overflow", self._overflow, 5.0, asyncio.Event()),
+                _Step("reseal", reseal.step, 3600.0, asyncio.Event()),
             )
         }
 

@@ -1,0 +1,74 @@
+"""Reseal: after HOOKLINE_SECRET_KEY was rotated, stored secrets are encrypted anew with the first key.
+
+It runs once after a start, in small steps beside everything else. When it is done the old key can be taken away: the
+fact `secrets_resealed` with `left` 0 says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hookline.core import ids
+from hookline.core.errors import Conflict, NotFound
+from hookline.core.secret import NONCE_BYTES, Keyring
+from hookline.ports.clock import Clock
+from hookline.ports.observer import Observer
+from hookline.ports.store import EndpointRow, Registry
+
+STEP: Final = 20
+"""Endpoints per step: each is a commit that raises the registry's version."""
+
+
+class Reseal:
+    """The step, for `flow.upkeep`."""
+
+    def __init__(self, store: Registry, keyring: Keyring, clock: Clock, observer: Observer) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._clock = clock
+        self._observer = observer
+        self._stale: list[EndpointRow] | None = None
+        self._resealed = 0
+        self._lost = 0
+
+    async def step(self) -> bool:
+        """Encrypt some more anew; whether there is more to do."""
+        if self._stale is None:
+            rows = (await self._store.changes(0)).endpoints
+            self._stale = [row for row in rows if not row.deleted and not self._keyring.is_current(row.sealed)]
+            if not self._stale:
+                return False
+        for row in self._stale[:STEP]:
+            await self._again(row)
+        del self._stale[:STEP]
+        if self._stale:
+            return True
+        if self._resealed or self._lost:
+            self._observer.fact("secrets_resealed", endpoints=self._resealed, left=self._lost)
+            self._resealed = self._lost = 0
+        return False
+
+    async def _again(self, row: EndpointRow) -> None:
+        try:
+            plain = self._keyring.open(row.sealed)
+        except ValueError:
+            # Its key is not here (said by the registry, which holds its deliveries): it cannot be helped now.
+            self._lost += 1
+            self._observer.warn("secret_not_resealed", endpoint=ids.text(ids.ENDPOINT, row.id))
+            return
+        sealed = self._keyring.seal(plain, self._clock.random_bytes(NONCE_BYTES))
+        try:
+            await self._store.put_endpoint(msgspec.structs.replace(row, sealed=sealed), row.version)
+        except (Conflict, NotFound):
+            # Changed or deleted meanwhile. A change need not have sealed anew: it is looked at again.
+            await self._look_again(row)
+        else:
+            self._resealed += 1
+
+    async def _look_again(self, row: EndpointRow) -> None:
+        assert self._stale is not None
+        for now in (await self._store.changes(row.version)).endpoints:
+            if now.id == row.id and not now.deleted and not self._keyring.is_current(now.sealed):
+                self._stale.append(now)
