@@ -24,6 +24,7 @@ from hookline.core.errors import Refusal
 from hookline.core.event_type import check_pattern
 from hookline.core.filter import compile_filter
 from hookline.core.json_text import check_depth, check_syntax, check_utf8, cut, decoded, pointer
+from hookline.core.merge_patch import merged
 from hookline.core.request_headers import check_credential_header, check_headers, is_text
 from hookline.core.retry import parse_retry
 from hookline.core.secret import MASK, check_signing_secret
@@ -108,23 +109,11 @@ def merge_patch(spec: EndpointSpec, body: bytes) -> EndpointSpec:
         raise Refusal("invalid_secret", detail, pointer="/secret")
     document = _decode_object(encode_spec(spec))
     auth = patch.pop("auth", document["auth"])
-    merged = _merged(document, patch)
-    merged["auth"] = auth
-    changed = _decoded(_encoder.encode(merged))
+    result = merged(document, patch)
+    result["auth"] = auth
+    changed = _decoded(_encoder.encode(result))
     check_spec(changed)
     return changed
-
-
-def _merged(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict):
-            result[name] = _merged(result.get(name), value)
-        else:
-            result[name] = value
-    return result
 
 
 # ---------------------------------------------------------------------------------------------------- checking

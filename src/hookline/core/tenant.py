@@ -12,11 +12,15 @@ import msgspec
 from msgspec import Meta
 
 from hookline.core.endpoint import RateSpec
+from hookline.core.errors import Refusal
+from hookline.core.json_text import pointer
 
 TENANT_CHARS_MAX: Final = 64
 _TENANT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 RETENTION_S_MIN: Final = 1.0
 RETENTION_S_MAX: Final = 100 * 365 * 86_400.0
+METADATA_KEY_CHARS_MAX: Final = 64
+METADATA_VALUE_CHARS_MAX: Final = 1024
 
 
 def is_tenant(name: str) -> bool:
@@ -38,3 +42,16 @@ class TenantSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_letter: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     """The endpoint (id or uid) that gets what failed at endpoints that name none themselves."""
     metadata: Annotated[dict[str, str], Meta(max_length=50)] = {}
+
+
+def check_spec(spec: TenantSpec) -> None:
+    """All checks that need nothing but the spec; raises `Refusal` (`invalid_tenant`) with a pointer."""
+    if not is_tenant(spec.id):
+        raise Refusal("invalid_tenant", "A tenant is 1 to 64 of A-Z, a-z, 0-9, _ . -", pointer="/id")
+    for name, value in spec.metadata.items():
+        if not 1 <= len(name) <= METADATA_KEY_CHARS_MAX or not name.isprintable():
+            detail = f"A name in metadata has 1 to {METADATA_KEY_CHARS_MAX} printable characters."
+            raise Refusal("invalid_tenant", detail, pointer="/metadata")
+        if len(value) > METADATA_VALUE_CHARS_MAX:
+            detail = f"A value in metadata has at most {METADATA_VALUE_CHARS_MAX} characters."
+            raise Refusal("invalid_tenant", detail, pointer="/metadata" + pointer(name))
