@@ -58,6 +58,26 @@ def test_the_whole_request() -> None:
     assert body == b'{"type":"order.created","timestamp":"2026-01-01T00:00:00.000Z","data":' + event.data + b"}"
 
 
+def test_where_to_confirm_is_sent_and_not_kept() -> None:
+    """Where a confirmation is asked for, the request says where, once, and what is kept of it is masked."""
+    url = "https://hooks.example/v1/confirm/kVZ0bmV2ZXItc2hvd24tdG8tYW55Ym9keQ"
+    prepared = Prepared(sample_endpoint(URL), "1.2.3", https_only=False)
+    content = prepared.content(sample_event(), None)
+    wire, kept = prepared.request(content, 1, START_WALL_MS, url)
+    plain, plain_kept = prepared.request(content, 1, START_WALL_MS)
+    line = b"hookline-confirm-url: " + url.encode() + b"\r\n"
+    assert wire.replace(line, b"") == plain
+    assert wire.count(line) == 1
+    assert kept == [*plain_kept, (b"hookline-confirm-url", b"***")]
+
+
+def test_a_confirm_url_with_a_line_break_is_not_sent() -> None:
+    """An address of ours that would begin another header is refused before anything is sent."""
+    prepared = Prepared(sample_endpoint(URL), "1.2.3", https_only=False)
+    with pytest.raises(Unsendable):
+        prepared.request(prepared.content(sample_event(), None), 1, START_WALL_MS, "http://a/\r\nx: 1")
+
+
 @pytest.mark.parametrize(
     ("url", "host"),
     [

@@ -132,7 +132,7 @@ class HttpSender:
         except (Unsendable, Refusal) as error:
             reason = error.code if isinstance(error, Refusal) else "rejected"
             return Outcome(Kind.REJECTED, reason, detail=str(error))
-        wire, headers = prepared.request(content, item.attempt, now_ms)
+        wire, headers = prepared.request(content, item.attempt, now_ms, item.confirm_url)
         deadline_s = started_s + endpoint.timeout_s
         phases = _NO_PHASES
         connection = self._pool.take(prepared.key, started_s)

@@ -2,7 +2,8 @@
 
     once per endpoint   request line, host, user-agent, accept-encoding, the endpoint's own headers, its credentials
     once per event      content-type, the CloudEvents headers of binary mode, traceparent, tracestate; the body
-    per attempt         content-length, webhook-id, webhook-timestamp, webhook-signature, hookline-attempt
+    per attempt         content-length, webhook-id, webhook-timestamp, webhook-signature, hookline-attempt; and
+                        hookline-confirm-url where a confirmation is asked for, masked where the request is kept
 
 Names are in lower case. The request has a `content-length`, is never chunked, and is one piece of bytes.
 """
@@ -29,6 +30,7 @@ Headers = list[tuple[bytes, bytes]]
 CONTENT_TYPES_MAX: Final = 256
 """So many lines are remembered as bytes; a publisher may write any content type."""
 
+_CONFIRM_URL = b"hookline-confirm-url"
 _UNSAFE = re.compile(rb"[\r\n\0]")
 _CREDENTIAL = re.compile(rb"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
 
@@ -102,7 +104,9 @@ class Prepared:
             lines = _lines(headers)
         return Content(event, body_format, body, body.render(event.data), headers, lines)
 
-    def request(self, content: Content, attempt: int, now_ms: int) -> tuple[bytes, Headers]:
+    def request(
+        self, content: Content, attempt: int, now_ms: int, confirm_url: str | None = None
+    ) -> tuple[bytes, Headers]:
         """The whole request as bytes, and its headers as they are kept: credentials masked."""
         data = content.data
         webhook_id = content.event.public_id
@@ -112,10 +116,11 @@ class Prepared:
         length = b"%d" % len(data)
         timestamp = b"%d" % timestamp_s
         number = b"%d" % attempt
+        confirm = b"" if confirm_url is None else _lines([(_CONFIRM_URL, confirm_url.encode("ascii"))])
         wire = (
             b"%b%bcontent-length: %b\r\nwebhook-id: %b\r\nwebhook-timestamp: %b\r\nwebhook-signature: %b\r\n"
-            b"hookline-attempt: %b\r\n\r\n%b"
-            % (self._head, content.lines, length, identity, timestamp, signature, number, data)
+            b"hookline-attempt: %b\r\n%b\r\n%b"
+            % (self._head, content.lines, length, identity, timestamp, signature, number, confirm, data)
         )
         headers = [
             *self._headers,
@@ -126,6 +131,9 @@ class Prepared:
             (b"webhook-signature", signature),
             (b"hookline-attempt", number),
         ]
+        if confirm:
+            # Whoever has it can speak for the receiver: it is a credential.
+            headers.append((_CONFIRM_URL, MASK))
         return wire, headers
 
 
