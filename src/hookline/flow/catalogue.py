@@ -12,20 +12,21 @@ from collections.abc import Iterable
 
 from hookline.core import ids
 from hookline.core.errors import NotFound
-from hookline.ports.store import EndpointRow, EventTypeRow, Page, Registry
+from hookline.ports.store import EndpointRow, EventTypeRow, KeyRow, Page, Registry, TenantRow
 
 
 class Catalogue:
-    """Rows of endpoints and current versions of event types."""
+    """Rows of endpoints, current versions of event types, tenants and keys."""
 
     def __init__(self, store: Registry) -> None:
         self._store = store
         self._lock = asyncio.Lock()
         self._version = 0
         self._endpoints: dict[str, dict[bytes, EndpointRow]] = {}
-        self._tenants: dict[bytes, str] = {}
         self._uids: dict[tuple[str, str], bytes] = {}
         self._event_types: dict[str, dict[str, EventTypeRow]] = {}
+        self._tenants: dict[str, TenantRow] = {}
+        self._keys: dict[bytes, KeyRow] = {}
 
     async def refresh(self) -> None:
         """Take over all changes that were committed before this call. Raises `StoreUnavailable`."""
@@ -39,6 +40,14 @@ class Catalogue:
                     rows.pop(type_row.name, None)
                 else:
                     rows[type_row.name] = type_row
+            for tenant_row in changes.tenants:
+                self._tenants.pop(tenant_row.id, None)
+                if not tenant_row.deleted:
+                    self._tenants[tenant_row.id] = tenant_row
+            for key_row in changes.keys:
+                self._keys.pop(key_row.id, None)
+                if not key_row.deleted:
+                    self._keys[key_row.id] = key_row
             self._version = max(self._version, changes.version)
 
     def _put_endpoint(self, row: EndpointRow) -> None:
@@ -47,10 +56,8 @@ class Catalogue:
         if before is not None and before.uid is not None and self._uids.get((row.tenant, before.uid)) == row.id:
             del self._uids[row.tenant, before.uid]
         if row.deleted:
-            self._tenants.pop(row.id, None)
             return
         rows[row.id] = row
-        self._tenants[row.id] = row.tenant
         if row.uid is not None:
             self._uids[row.tenant, row.uid] = row.id
 
@@ -65,6 +72,11 @@ class Catalogue:
     def endpoint_id(self, tenant: str, reference: str) -> bytes | None:
         """The id that an `ep_…` spells, whether known or not, or that a uid stands for; None for an unknown uid."""
         return ids.parse(ids.ENDPOINT, reference) or self._uids.get((tenant, reference))
+
+    async def endpoint_count(self, tenant: str) -> int:
+        """How many endpoints the tenant has."""
+        await self.refresh()
+        return len(self._endpoints.get(tenant, ()))
 
     async def endpoints(self, tenant: str, limit: int, before: bytes | None) -> Page[EndpointRow]:
         """The tenant's endpoints, newest first, those below the cursor `before`."""
@@ -89,3 +101,38 @@ class Catalogue:
         wanted: Iterable[str] = rows if after is None else (name for name in rows if name.encode() > after)
         first = heapq.nsmallest(limit + 1, wanted)
         return Page([rows[name] for name in first[:limit]], first[limit - 1].encode() if len(first) > limit else None)
+
+    async def tenant(self, name: str) -> TenantRow:
+        """The tenant. Raises `NotFound`, also when it is deleted or only used."""
+        await self.refresh()
+        row = self._tenants.get(name)
+        if row is None:
+            raise NotFound("no such tenant")
+        return row
+
+    async def tenants(self, limit: int, after: bytes | None) -> Page[TenantRow]:
+        """Tenants by name, those above the cursor `after`, a name in UTF-8."""
+        await self.refresh()
+        wanted = self._tenants if after is None else (name for name in self._tenants if name.encode() > after)
+        first = heapq.nsmallest(limit + 1, wanted)
+        page = [self._tenants[name] for name in first[:limit]]
+        return Page(page, first[limit - 1].encode() if len(first) > limit else None)
+
+    async def key(self, tenant: str | None, key_id: bytes) -> KeyRow:
+        """The key, of this tenant or (None) of anybody. Raises `NotFound`."""
+        await self.refresh()
+        row = self._keys.get(key_id)
+        if row is None or tenant not in (None, row.tenant):
+            raise NotFound("no such key")
+        return row
+
+    async def keys(self, tenant: str | None, limit: int, before: bytes | None) -> Page[KeyRow]:
+        """Keys of this tenant or (None) of anybody, newest first, those below the cursor `before`."""
+        await self.refresh()
+        wanted = (
+            key_id
+            for key_id, row in self._keys.items()
+            if tenant in (None, row.tenant) and (before is None or key_id < before)
+        )
+        newest = heapq.nlargest(limit + 1, wanted)
+        return Page([self._keys[i] for i in newest[:limit]], newest[limit - 1] if len(newest) > limit else None)

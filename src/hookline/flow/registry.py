@@ -1,4 +1,4 @@
-"""The registry in memory: endpoints and event types, compiled, at one version.
+"""The registry in memory: endpoints, event types, tenants and keys, compiled, at one version.
 
 The accept transaction compares that version with the store's: if the store's is newer, nothing is committed, the
 snapshot is refreshed and the event is routed again. So an endpoint whose creation was answered misses nothing.
@@ -12,14 +12,19 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from hookline.core import ids
-from hookline.core.endpoint import Endpoint, EndpointState, Secrets
+from hookline.core.api_key import Key, KeySpec, build_key
+from hookline.core.endpoint import Endpoint, EndpointState, RateSpec, Secrets
 from hookline.core.event_type import PatternIndex
 from hookline.core.schema import Schema
 from hookline.core.secret import Keyring
 from hookline.core.subscribe import build_endpoint, decode_spec
+from hookline.core.tenant import TenantSpec
 from hookline.ports.observer import Observer
-from hookline.ports.store import EndpointRow, EventTypeRow
+from hookline.ports.store import EndpointRow, EventTypeRow, Keep, KeyRow, TenantRow
 from hookline.ports.store import Registry as RegistryStore
+
+_TENANT = msgspec.json.Decoder(TenantSpec)
+_KEY = msgspec.json.Decoder(KeySpec)
 
 
 class EventType(msgspec.Struct, frozen=True):
@@ -43,6 +48,16 @@ class Registry:
         self._patterns: dict[str, PatternIndex[Endpoint]] = {}
         self._types: dict[tuple[str, str], EventType] = {}
         self._failing: set[bytes] = set()
+        self._tenants: dict[str, TenantSpec] = {}
+        self._digests: dict[bytes, bytes] = {}
+        """Of each key, by its id."""
+        self._keep: dict[str, float] = {}
+        self.keys: dict[bytes, Key] = {}
+        """Every issued key by its digest; one and the same object while it changes."""
+        self.deleted_tenants: set[str] = set()
+        """One and the same object while it changes."""
+        self.events_rates: dict[str, RateSpec] = {}
+        """The tenants that may not publish as fast as they like; one and the same object while it changes."""
         self._watchers: list[Callable[[Endpoint | None, Endpoint], None]] = []
         self.version = 0
 
@@ -62,6 +77,18 @@ class Registry:
         """The tenant's endpoints with a pattern for this type; their filters are still to be asked."""
         patterns = self._patterns.get(tenant)
         return () if patterns is None else patterns.match(event_type)
+
+    def tenant(self, name: str) -> TenantSpec | None:
+        """What was laid down for the tenant; None: nothing, or he is deleted."""
+        return self._tenants.get(name)
+
+    def tenant_deleted(self, name: str) -> bool:
+        """Whether he was deleted and not created again: nobody may act for him."""
+        return name in self.deleted_tenants
+
+    def keep(self, default_s: float) -> Keep:
+        """How long things are kept, by tenant: nothing of those who are deleted."""
+        return Keep(default_s, {**self._keep, **dict.fromkeys(self.deleted_tenants, 0.0)})
 
     def failing(self, endpoint_id: bytes) -> bool:
         """Whether the endpoint's health is failing: reported on top of `active`."""
@@ -98,6 +125,16 @@ class Registry:
                 self._put_event_type(type_row)
             except Exception as error:  # noqa: BLE001 - the same
                 self._warn("event_type_unreadable", event_type=type_row.name, error=repr(error))
+        for tenant_row in changes.tenants:
+            try:
+                self._put_tenant(tenant_row)
+            except Exception as error:  # noqa: BLE001 - the same
+                self._warn("tenant_unreadable", tenant=tenant_row.id, error=repr(error))
+        for key_row in changes.keys:
+            try:
+                self._put_key(key_row)
+            except Exception as error:  # noqa: BLE001 - the same
+                self._warn("key_unreadable", key=ids.text(ids.KEY, key_row.id), error=repr(error))
         self.version = max(self.version, changes.version)
 
     def _warn(self, name: str, **fields: object) -> None:
@@ -149,6 +186,28 @@ class Registry:
             return
         schema = Schema(row.schema) if row.schema is not None else None
         self._types[key] = EventType(name=row.name, mode=row.mode, schema=schema)
+
+    def _put_tenant(self, row: TenantRow) -> None:
+        for table in (self._tenants, self._keep, self.events_rates):
+            table.pop(row.id, None)
+        if row.deleted:
+            self.deleted_tenants.add(row.id)
+            return
+        self.deleted_tenants.discard(row.id)
+        spec = self._tenants[row.id] = _TENANT.decode(row.spec)
+        if spec.retention_s is not None:
+            self._keep[row.id] = spec.retention_s
+        if spec.events_rate is not None:
+            self.events_rates[row.id] = spec.events_rate
+
+    def _put_key(self, row: KeyRow) -> None:
+        known_as = self._digests.pop(row.id, None)
+        if known_as is not None:
+            del self.keys[known_as]
+        if row.deleted:
+            return
+        self.keys[row.digest] = build_key(row.id, row.digest, _KEY.decode(row.spec))
+        self._digests[row.id] = row.digest
 
     def _tell(self, before: Endpoint | None, after: Endpoint) -> None:
         for watcher in self._watchers:
