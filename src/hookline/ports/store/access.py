@@ -24,8 +24,11 @@ class Access(Protocol):
         ...
 
     async def put_key(self, row: KeyRow) -> KeyRow:
-        """Create, or replace the one with this id (its digest never changes); returns it as stored. Raises
-        `Conflict` code `conflict` when another key has this digest."""
+        """Create, or replace the one with this id (its tenant and digest never change); returns it as stored.
+
+        Raises `Conflict` code `conflict` when another key has this digest; `NotFound` when the key is revoked, or its
+        tenant deleted.
+        """
         ...
 
     async def delete_key(self, key_id: bytes) -> None:

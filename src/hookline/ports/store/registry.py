@@ -99,7 +99,8 @@ class Registry(Protocol):
     async def put_endpoint(self, row: EndpointRow, expected_version: int | None = None) -> EndpointRow:
         """Create (`expected_version` None) or replace an endpoint; returns the row as stored, with times.
 
-        Raises `Conflict` code `uid_taken`; code `conflict` when it changed since `expected_version`; `NotFound`.
+        Raises `Conflict` code `uid_taken`; code `conflict` when it changed since `expected_version`; `NotFound`, also
+        when its tenant is deleted.
         """
         ...
 
@@ -113,7 +114,7 @@ class Registry(Protocol):
 
     async def put_event_type(self, row: EventTypeRow, *, create: bool) -> EventTypeRow:
         """Create (`Conflict` code `name_taken`), or change: a changed schema is a new version, the rest is
-        changed in place (`NotFound` when there is none)."""
+        changed in place (`NotFound` when there is none). `NotFound` also when its tenant is deleted."""
         ...
 
     async def delete_event_type(self, tenant: str, name: str) -> None:

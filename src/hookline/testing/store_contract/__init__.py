@@ -23,10 +23,12 @@ the port decides. Stores whose clock is the server's leave out `TestClock`.
 """
 
 from hookline.testing.store_contract.accept import TestAccept, TestOneBadItem, TestStaleRegistry
+from hookline.testing.store_contract.access import TestKeys, TestTenants
 from hookline.testing.store_contract.archive import TestDeliveries, TestEvents, TestRunnable
 from hookline.testing.store_contract.books import TestBooks, TestCounts
 from hookline.testing.store_contract.case import Reopen
 from hookline.testing.store_contract.claim import TestCap, TestClaim, TestClaimIds, TestDue
+from hookline.testing.store_contract.confirm import TestConfirm, TestUnconfirmed, TestUnconfirmedInLane
 from hookline.testing.store_contract.dedupe import TestDedupe, TestIdempotency
 from hookline.testing.store_contract.fanout import TestFanout
 from hookline.testing.store_contract.fences import TestFence, TestRelease
@@ -50,6 +52,7 @@ __all__ = [
     "TestCleaning",
     "TestClock",
     "TestConcurrentLanes",
+    "TestConfirm",
     "TestCounts",
     "TestDedupe",
     "TestDeliveries",
@@ -65,6 +68,7 @@ __all__ = [
     "TestHealth",
     "TestHeld",
     "TestIdempotency",
+    "TestKeys",
     "TestLane",
     "TestLaneModel",
     "TestLost",
@@ -80,4 +84,7 @@ __all__ = [
     "TestRetryAfter",
     "TestRunnable",
     "TestStaleRegistry",
+    "TestUnconfirmed",
+    "TestUnconfirmedInLane",
+    "TestTenants",
 ]

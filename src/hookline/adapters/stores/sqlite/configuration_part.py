@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from hookline.adapters.stores.sqlite import registry
+from hookline.adapters.stores.sqlite import access, registry
 from hookline.adapters.stores.sqlite.foundation import LONG_READ_S_MAX, SqliteBase
 from hookline.core.endpoint import EndpointState
 from hookline.ports.store import (
     EndpointRow,
     EventTypeRow,
     HealthRow,
+    KeyRow,
     RegistryChanges,
+    TenantRow,
 )
 
 
@@ -50,3 +52,27 @@ class ConfigurationPart(SqliteBase):
     async def event_type_versions(self, tenant: str, name: str) -> Sequence[EventTypeRow]:
         """`Registry.event_type_versions`."""
         return await self._read(partial(registry.event_type_versions, tenant=tenant, name=name))
+
+    async def put_tenant(self, row: TenantRow, expected_version: int | None = None) -> TenantRow:
+        """`Access.put_tenant`."""
+        return await self._write(partial(access.put_tenant, row=row, expected_version=expected_version))
+
+    async def delete_tenant(self, tenant: str) -> None:
+        """`Access.delete_tenant`."""
+        await self._write(partial(access.delete_tenant, tenant=tenant))
+
+    async def put_key(self, row: KeyRow) -> KeyRow:
+        """`Access.put_key`."""
+        return await self._write(partial(access.put_key, row=row))
+
+    async def delete_key(self, key_id: bytes) -> None:
+        """`Access.delete_key`."""
+        await self._write(partial(access.delete_key, key_id=key_id))
+
+    async def key_uses(self) -> Mapping[bytes, int]:
+        """`Access.key_uses`."""
+        return await self._read(access.key_uses, LONG_READ_S_MAX)
+
+    async def note_key_uses(self, uses: Mapping[bytes, int]) -> None:
+        """`Access.note_key_uses`."""
+        await self._write(partial(access.note_key_uses, uses=uses), len(uses))

@@ -240,6 +240,36 @@ EVENT_TYPE_CHANGE = (
 )
 EVENT_TYPE_DELETE = "DELETE FROM event_types WHERE tenant = ? AND name = ?"
 
+# ---------------------------------------------------------------------------------------------------- access
+
+TENANT_COLUMNS = "id, spec, created_at_ms, updated_at_ms, version, deleted"
+TENANT_FIND = f"SELECT {TENANT_COLUMNS} FROM tenants WHERE id = ?"
+TENANTS_SINCE = f"SELECT {TENANT_COLUMNS} FROM tenants WHERE version > ? ORDER BY version"
+TENANT_PUT = (
+    "INSERT INTO tenants (id, spec, created_at_ms, updated_at_ms, version) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET spec = excluded.spec, created_at_ms = excluded.created_at_ms,"
+    " updated_at_ms = excluded.updated_at_ms, version = excluded.version, deleted = 0"
+)
+TENANT_DELETE = "UPDATE tenants SET deleted = 1, updated_at_ms = ?, version = ? WHERE id = ?"
+TENANT_DELETED = "SELECT deleted FROM tenants WHERE id = ?"
+ENDPOINTS_OF_TENANT = "SELECT id, state FROM endpoints WHERE tenant = ? AND deleted = 0"
+ENDPOINTS_DELETE_OF = (
+    "UPDATE endpoints SET deleted = 1, updated_at_ms = ?, version = ? WHERE tenant = ? AND deleted = 0"
+)
+EVENT_TYPE_NAMES_OF = f"SELECT name, mode FROM event_types t WHERE tenant = ? AND number > 0 AND {_CURRENT}"
+
+KEY_COLUMNS = "id, tenant, digest, hint, spec, created_at_ms, version, deleted"
+KEY_FIND = f"SELECT {KEY_COLUMNS} FROM keys WHERE id = ?"
+KEY_BY_DIGEST = "SELECT id FROM keys WHERE digest = ? AND deleted = 0"
+KEYS_SINCE = f"SELECT {KEY_COLUMNS} FROM keys WHERE version > ? ORDER BY version"
+KEYS_LIVE = f"SELECT {KEY_COLUMNS} FROM keys WHERE deleted = 0 ORDER BY version"
+KEY_ADD = "INSERT INTO keys (id, tenant, digest, hint, spec, created_at_ms, version) VALUES (?, ?, ?, ?, ?, ?, ?)"
+KEY_REPLACE = "UPDATE keys SET hint = ?, spec = ?, version = ? WHERE id = ?"
+KEY_DELETE = "UPDATE keys SET deleted = 1, version = ? WHERE id = ?"
+KEYS_DELETE_OF = "UPDATE keys SET deleted = 1, version = ? WHERE tenant = ? AND deleted = 0"
+KEY_USES = "SELECT id, last_used_ms FROM keys WHERE deleted = 0 AND last_used_ms IS NOT NULL"
+KEY_USED = "UPDATE keys SET last_used_ms = max(coalesce(last_used_ms, 0), ?) WHERE id = ? AND deleted = 0"
+
 # ---------------------------------------------------------------------------------------------------- upkeep
 
 LEASED_AT_START = "SELECT id, fence FROM open WHERE state = 1"

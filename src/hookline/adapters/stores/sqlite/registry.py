@@ -1,4 +1,4 @@
-"""Endpoints and event types, with a version that is raised by every change of them."""
+"""Endpoints and event types, with a version that is raised by every change of them, of tenants and of keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import queries
+from hookline.adapters.stores.sqlite import queries, rows
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core.endpoint import EndpointState
 from hookline.core.errors import Conflict, NotFound
@@ -57,10 +57,18 @@ def changes(connection: sqlite3.Connection, since: int) -> RegistryChanges:
     if since == 0:
         endpoints = connection.execute(queries.ENDPOINTS_LIVE)
         event_types = connection.execute(queries.EVENT_TYPES_LIVE)
+        keys = connection.execute(queries.KEYS_LIVE)
     else:
         endpoints = connection.execute(queries.ENDPOINTS_SINCE, (since,))
         event_types = connection.execute(queries.EVENT_TYPES_SINCE, (since,))
-    return RegistryChanges(version, [_endpoint(row) for row in endpoints], [_event_type(row) for row in event_types])
+        keys = connection.execute(queries.KEYS_SINCE, (since,))
+    return RegistryChanges(
+        version,
+        [_endpoint(row) for row in endpoints],
+        [_event_type(row) for row in event_types],
+        [rows.tenant(row) for row in connection.execute(queries.TENANTS_SINCE, (since,))],
+        [rows.key(row) for row in keys],
+    )
 
 
 def healths(connection: sqlite3.Connection, now_ms: int) -> list[HealthRow]:
@@ -90,12 +98,20 @@ def _check_uid(transaction: Transaction, row: EndpointRow) -> None:
         raise Conflict(f"another endpoint has the uid {row.uid}", code="uid_taken")
 
 
+def require_tenant(transaction: Transaction, tenant: str) -> None:
+    """Raise `NotFound` when a tenant is deleted: what is made for him at the same time would outlive him."""
+    found = transaction.execute(queries.TENANT_DELETED, (tenant,)).fetchone()
+    if found is not None and found[0]:
+        raise NotFound("no such tenant")
+
+
 def put_endpoint(transaction: Transaction, row: EndpointRow, expected_version: int | None) -> EndpointRow:
     """`Registry.put_endpoint`, in the writer's transaction."""
     now_ms = transaction.now_ms
     if expected_version is None:
         if transaction.execute(queries.ENDPOINT_FIND, (row.id,)).fetchone() is not None:
             raise Conflict("an endpoint with this id exists")
+        require_tenant(transaction, row.tenant)
         _check_uid(transaction, row)
         version = transaction.raise_registry()
         stored = msgspec.structs.replace(
@@ -170,6 +186,7 @@ def put_event_type(transaction: Transaction, row: EventTypeRow, *, create: bool)
         raise Conflict(f"there is an event type {row.name}", code="name_taken")
     if not create and not versions:
         raise NotFound(f"no event type {row.name}")
+    require_tenant(transaction, row.tenant)
     version = transaction.raise_registry()
     if versions and versions[0].schema == row.schema:
         current = versions[0]
@@ -195,10 +212,14 @@ def delete_event_type(transaction: Transaction, tenant: str, name: str) -> None:
     versions = event_type_versions(transaction.connection, tenant, name)
     if not versions:
         raise NotFound(f"no event type {name}")
-    version = transaction.raise_registry()
+    bury_event_type(transaction, tenant, name, versions[0].mode, transaction.raise_registry())
+
+
+def bury_event_type(transaction: Transaction, tenant: str, name: str, mode: str, version: int) -> None:
+    """Put a tombstone in the place of an event type's versions."""
     transaction.execute(queries.EVENT_TYPE_DELETE, (tenant, name))
     tombstone = EventTypeRow(
-        tenant=tenant, name=name, number=0, mode=versions[0].mode, created_at_ms=transaction.now_ms, version=version
+        tenant=tenant, name=name, number=0, mode=mode, created_at_ms=transaction.now_ms, version=version
     )
     _add_event_type(transaction, tombstone)
 

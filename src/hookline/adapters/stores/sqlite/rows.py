@@ -9,6 +9,7 @@ import msgspec
 
 from hookline.core import ids
 from hookline.core.event import Event
+from hookline.ports.store import KeyRow, TenantRow
 
 
 class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -96,6 +97,18 @@ def event(row: Sequence[Any]) -> Event:
         dataschema=rest.dataschema,
         extensions=rest.extensions,
     )
+
+
+def tenant(row: Sequence[Any]) -> TenantRow:
+    """The tenant of a row of `queries.TENANT_COLUMNS`."""
+    identifier, spec, created_at_ms, updated_at_ms, version, deleted = row
+    return TenantRow(identifier, spec, created_at_ms, updated_at_ms, version, bool(deleted))
+
+
+def key(row: Sequence[Any]) -> KeyRow:
+    """The key of a row of `queries.KEY_COLUMNS`."""
+    identifier, tenant_id, digest, hint, spec, created_at_ms, version, deleted = row
+    return KeyRow(identifier, tenant_id, digest, hint, spec, created_at_ms, version, bool(deleted))
 
 
 class OpenRow(msgspec.Struct, gc=False):

@@ -31,6 +31,7 @@ CREATE TABLE confirmations (
     message     BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX open_by_deadline ON open (due_ms) WHERE state = 3;
+CREATE INDEX open_unconfirmed ON open (endpoint_id) WHERE state = 3;
 
 CREATE TABLE replay_jobs (
     id            BLOB PRIMARY KEY,         -- 12 bytes
@@ -47,6 +48,9 @@ CREATE TABLE replay_jobs (
     updated_at_ms INTEGER NOT NULL
 );
 CREATE INDEX replay_jobs_running ON replay_jobs (id) WHERE state = 'running';
+
+-- A position in the stream is good in one history only: a restore begins another one.
+INSERT INTO meta (name, value) VALUES ('stream_epoch', random() & 0xffffffff);
 
 -- Never the same number twice: a reader's position must not come back.
 CREATE TABLE changes (
