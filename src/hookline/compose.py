@@ -27,8 +27,9 @@ from hookline.adapters.senders.http import HttpSender
 from hookline.adapters.stores.sqlite.migrate import Migration
 from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.address import Networks
-from hookline.core.errors import StoreUnavailable
+from hookline.core.errors import Conflict, Refusal, StoreUnavailable
 from hookline.core.secret import Keyring
+from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -108,6 +109,12 @@ class Program:
             return EXIT_REFUSED
         self.front = self._front()
         try:
+            await subscribe_administrator(self._endpoints, self.engine.report, settings.admin_url)
+        except (Refusal, Conflict, StoreUnavailable) as error:
+            print(f"hookline: HOOKLINE_ADMIN_URL cannot be used: {error}", file=sys.stderr)
+            await self.engine.stop(0)
+            return EXIT_REFUSED
+        try:
             addresses = await self.front.start(settings.host, settings.port)
         except OSError as error:
             print(f"hookline: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
@@ -150,7 +157,7 @@ class Program:
         catalogue = Catalogue(self.store)
         authority = Authority(operator_keys(self._key))
         notify = engine.wake.notify
-        endpoints = Endpoints(
+        endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
             catalogue,

@@ -51,6 +51,18 @@ def get(event_id: EventId) -> None:
 
 
 @app.command()
+def erase(
+    event_id: EventId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase an event's payload for ever; what is open of it is discarded."""
+    if not yes:
+        typer.confirm(f"Erase the payload of {event_id} for ever?", abort=True, err=True)
+    with Client() as client:
+        terminal.record(client.call("DELETE", path("events", event_id, "payload")))
+
+
+@app.command()
 def replay(
     event_id: EventId,
     endpoint: Annotated[str | None, typer.Option(help="Only to this endpoint (id or uid).")] = None,

@@ -86,6 +86,14 @@ class Deliveries:
             raise NotFound("no such event")
         return event
 
+    async def erase(self, tenant: str, event_id: bytes) -> Event:
+        """Erase an event's payload for ever; its open deliveries are discarded, its books stay. Erasing twice is no
+        error. Raises `Conflict` while a delivery of it is in flight."""
+        discarded = await self._store.erase(tenant, event_id)
+        if discarded:
+            self._observer.closed("discarded", discarded)
+        return await self.event(tenant, event_id)
+
     async def page(self, query: Query, endpoint: str | None) -> Page[DeliveryRow]:
         """A page of deliveries, newest first; `endpoint` is an id or uid."""
         if endpoint is not None:

@@ -104,6 +104,16 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
         event = await deliveries.event(visit.tenant, identifier_in_path(request, ids.EVENT))
         return answer(event_document(event, payload=True))
 
+    @router.delete(
+        _EVENT_PATH + "/payload",
+        **operation("Erase the payload", 200, EventDocument, path=_ONE, refuses=(409,), tag="events"),
+    )
+    async def erase_payload(request: Request) -> Response:
+        """For ever. The event, its deliveries and the books stay; what is open of it is discarded."""
+        visit = door.enter(request, MANAGE)
+        event = await deliveries.erase(visit.tenant, identifier_in_path(request, ids.EVENT))
+        return answer(event_document(event, payload=True))
+
     @router.post(
         _EVENT_PATH + "/replay",
         **operation("Replay", 202, Replayed, path=_ONE, body=Replay, body_required=False, tag="events"),

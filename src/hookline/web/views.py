@@ -59,7 +59,8 @@ class StatsDocument(msgspec.Struct, frozen=True):
 
 
 class EventDocument(msgspec.Struct, frozen=True):
-    """An event. One alone has its payload: `data` where it is JSON, else `data_base64`; a list has neither."""
+    """An event. One alone has its payload: `data` where it is JSON, else `data_base64`; a list has neither, nor has
+    one whose payload was `erased`."""
 
     id: str
     type: str
@@ -79,6 +80,7 @@ class EventDocument(msgspec.Struct, frozen=True):
     tracestate: str | None
     dataschema: str | None
     extensions: dict[str, str | int | bool]
+    erased: bool
     data: Raw | UnsetType = UNSET
     data_base64: str | UnsetType = UNSET
 
@@ -195,8 +197,9 @@ def event_document(event: Event, *, payload: bool) -> EventDocument:
         tracestate=event.tracestate,
         dataschema=event.dataschema,
         extensions=event.extensions or {},
+        erased=event.erased,
     )
-    if not payload:
+    if not payload or event.erased:
         return document
     if is_json(event.content_type) and _is_valid(event.data):
         return msgspec.structs.replace(document, data=Raw(event.data))
