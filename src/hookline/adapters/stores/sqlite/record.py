@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hookline.adapters.stores.sqlite import lanes, queries
+from hookline.adapters.stores.sqlite import confirm, lanes, queries
 from hookline.adapters.stores.sqlite.accept import NewRows
 from hookline.adapters.stores.sqlite.rows import OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -18,8 +18,9 @@ _PENDING = int(State.PENDING)
 _LEASED = int(State.LEASED)
 _DELIVERED = int(State.DELIVERED)
 _FAILED = int(State.FAILED)
+_UNCONFIRMED = int(State.UNCONFIRMED)
 _ALLOWED = frozenset((int(before), int(after)) for before, after in TRANSITIONS if before is not None)
-_RECORDED = frozenset(map(int, (State.PENDING, State.DELIVERED, State.FAILED, State.DISCARDED)))
+_RECORDED = frozenset(map(int, (State.PENDING, State.UNCONFIRMED, State.DELIVERED, State.FAILED, State.DISCARDED)))
 
 
 def weigh(items: Sequence[RecordItem]) -> tuple[int, int]:
@@ -92,8 +93,9 @@ class _Record:
         after = int(item.after)
         if row.fence != item.fence or (row.state, after) not in _ALLOWED:
             return False
-        # Taken back or reopened, it still has the fence of its last lease: an attempt of that lease comes too late.
-        if item.attempt is not None and row.state != _LEASED:
+        # Taken back, reopened or unconfirmed, it still has the fence of its last lease: an attempt under that lease
+        # comes too late, and so does who took the lease for lost.
+        if (item.attempt is not None or item.lost) and row.state != _LEASED:
             return False
         row.tries += item.tries
         if item.attempt is not None:
@@ -103,6 +105,8 @@ class _Record:
         row.lost += item.lost
         if after == _PENDING:
             self._again(row, item)
+        elif after == _UNCONFIRMED:
+            confirm.wait(transaction, row, item.wait_s, item.reason)
         else:
             close(transaction, row, after, item.reason or (None if after == _DELIVERED else row.reason))
             if row.lane is not None:
@@ -119,6 +123,7 @@ class _Record:
         reason = item.reason or row.reason
         transaction.execute(queries.OPEN_RETRY, (due_ms, row.tries, row.attempts, row.lost, reason, bytearray(row.id)))
         transaction.moved(row.tenant, row.endpoint_id, row.state, _PENDING)
+        confirm.forget_error(transaction, row.id)
         _is_pending(transaction, row, due_ms, self.due_s)
 
 
@@ -129,6 +134,7 @@ def close(transaction: Transaction, row: OpenRow, state: int, reason: str | None
     transaction.execute(queries.CLOSE, parameters)
     transaction.execute(queries.OPEN_DELETE, (key,))
     transaction.moved(row.tenant, row.endpoint_id, row.state, state)
+    confirm.forget(transaction, row.id)
 
 
 def _left_lane(transaction: Transaction, row: OpenRow, *, blocks: bool, due_s: lanes.Due) -> None:
@@ -217,6 +223,7 @@ def release(transaction: Transaction, leases: Sequence[tuple[bytes, int]]) -> li
             continue
         transaction.execute(queries.OPEN_RELEASE, (delivery_id,))
         transaction.moved(row.tenant, row.endpoint_id, _LEASED, _PENDING)
+        confirm.forget_error(transaction, row.id)
         if row.lane is not None:
             lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s)
         applied.append(True)

@@ -26,6 +26,7 @@ class Transaction:
         "execute",
         "moves",
         "now_ms",
+        "spoken",
     )
 
     def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
@@ -35,6 +36,8 @@ class Transaction:
         self.events: dict[str, int] = {}
         """tenant → events made."""
         self.moves: counters.Moves = {}
+        self.spoken: bool | None = None
+        """Whether any receiver's confirmation is kept; None: nobody has asked yet."""
         self._changes: list[tuple[object, ...]] = []
         self._registry_version = -1
         self._seq = self._seq_stored = -1

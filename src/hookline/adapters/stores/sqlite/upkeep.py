@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from hookline.adapters.stores.sqlite import counters, lanes, queries
+from hookline.adapters.stores.sqlite import counters, lanes, queries, work_queries
 from hookline.adapters.stores.sqlite.counters import UNFOLDED
 from hookline.adapters.stores.sqlite.record import close
 from hookline.adapters.stores.sqlite.rows import OpenRow
@@ -113,8 +113,9 @@ def close_deleted(transaction: Transaction, limit: int) -> int:
     """`Upkeep.close_deleted`, in the writer's transaction."""
     closed = 0
     for endpoint_id, _ in transaction.execute(queries.ENDPOINTS_TO_CLOSE).fetchall():
-        found = transaction.execute(queries.PENDING_OF, (endpoint_id, limit - closed)).fetchall()
-        found += transaction.execute(queries.HELD_OF, (endpoint_id, limit - closed - len(found))).fetchall()
+        found: list[Any] = []
+        for statement in (queries.PENDING_OF, queries.HELD_OF, work_queries.UNCONFIRMED_OF):
+            found += transaction.execute(statement, (endpoint_id, limit - closed - len(found))).fetchall()
         for row in [OpenRow(*columns) for columns in found]:
             close(transaction, row, _DISCARDED, _REASON_DELETED)
             words = (State(row.state).word, State.DISCARDED.word, _REASON_DELETED)
