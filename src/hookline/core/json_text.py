@@ -150,7 +150,8 @@ def _invalid(message: str, code: str, noun: str) -> Refusal:
     quoted = message[message.find("`") + 1 : message.rfind("`")]
     if message.startswith("Object contains unknown field"):
         name = cut(quoted, 64)
-        return Refusal("unknown_field", f"An {noun} has no member {name!r}.", pointer=at + pointer(name))
+        article = "An" if noun[0] in "aeiou" else "A"
+        return Refusal("unknown_field", f"{article} {noun} has no member {name!r}.", pointer=at + pointer(name))
     if message.startswith("Object missing required field"):
         return Refusal(code, f"The member {quoted!r} is missing.", pointer=f"{at}/{quoted}")
     detail = _QUOTED.sub(lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), message)
