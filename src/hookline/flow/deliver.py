@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from hookline.core.attempt import Kind, Outcome, Timing
+from hookline.core.attempt import Outcome, Timing
 from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_MAX
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
@@ -21,12 +21,13 @@ from hookline.flow.health import HealthKeeper
 from hookline.flow.record import Lease, Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.route import HandOff
+from hookline.flow.send import Send
 from hookline.flow.slots import Destinations, Slots
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
-from hookline.ports.sender import Item, Sender, SendRequest
+from hookline.ports.sender import Sender
 from hookline.ports.store import Claimed, Store
 
 HANDOFF_BYTES_MAX = 64 * 1024 * 1024
@@ -42,6 +43,7 @@ class Deliver(HandOff):
         store: Store,
         registry: Registry,
         senders: dict[str, Sender],
+        send: Send,
         recorder: Recorder,
         health: HealthKeeper,
         wake: Wake,
@@ -55,7 +57,7 @@ class Deliver(HandOff):
     ) -> None:
         self._store = store
         self._registry = registry
-        self._senders = senders
+        self._send = send.one
         self._recorder = recorder
         self._health = health
         self._wake = wake
@@ -295,18 +297,6 @@ class Deliver(HandOff):
                 if waiting.in_flight > before:
                     return True
         return False
-
-    async def _send(self, endpoint: Endpoint, job: Job) -> Outcome:
-        sender = self._senders.get(endpoint.kind)
-        if sender is None:
-            return Outcome(Kind.RETRY, reason="connect", detail=f"no sender for kind {endpoint.kind}")
-        item = Item(job.delivery_id, job.fence, job.event, job.attempts + 1)
-        try:
-            outcomes = await sender.send(SendRequest(endpoint, (item,), self._clock.wall_ms()))
-            return outcomes[0]
-        except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, the delivery is tried again
-            self._observer.warn("sender_raised", kind=endpoint.kind, endpoint=endpoint.public_id, error=repr(error))
-            return Outcome(Kind.RETRY, reason="protocol", detail=f"the sender raised {type(error).__name__}")
 
     # --------------------------------------------------------------------------------------------- giving back
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.core.confirm import PURPOSE
 from hookline.core.endpoint import Endpoint
 from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
@@ -25,6 +26,7 @@ from hookline.flow.registry import Registry
 from hookline.flow.report import Report
 from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
+from hookline.flow.send import Send
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.wake import Wake
 from hookline.flow.worker import Worker
@@ -49,6 +51,8 @@ class Limits(msgspec.Struct, frozen=True):
     open_max: int = 1_000_000
     retention_s: float = 30 * 86_400.0
     """How long events and closed deliveries are kept, unless their tenant says otherwise."""
+    public_url: str = ""
+    """Our own address as the world sees it, without a slash at its end: for links that receivers call."""
     commits_in_flight: int = 1
     """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
 
@@ -88,10 +92,12 @@ class Engine:
             observer,
             commits_in_flight=bounds.commits_in_flight,
         )
+        confirmation_tokens = keyring.tokens(PURPOSE)
         self.deliver = Deliver(
             store,
             self.registry,
             self.senders,
+            Send(self.senders, clock, observer, confirmation_tokens, bounds.public_url),
             self.recorder,
             self.health,
             self.wake,
