@@ -27,12 +27,17 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     after: str
     """States, in the API's words."""
     reason: str | None = None
+    event_id: bytes | None = None
+    type: str | None = None
+    """Of the delivery's event; None for an endpoint, and where history has let go of the delivery."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
     """An event was accepted. Its payload is left out (`data` is empty)."""
 
     event: Event
+    data_bytes: int = 0
+    """How long its payload is."""
 
 
 class Attempted(msgspec.Struct, frozen=True, gc=False):
