@@ -159,9 +159,21 @@ async def make_rig() -> AsyncIterator[RigMaker]:
     """Starts fronts with the limits given; all are stopped at the end."""
     rigs: list[Rig] = []
 
-    async def make(app: Any = echo_app, tls: Any = None, **limits: Any) -> Rig:
+    async def make(
+        app: Any = echo_app, tls: Any = None, proxies: Any = None, address_rate: Any = None, **limits: Any
+    ) -> Rig:
         publisher, observer = ToldPublisher(), NotedObserver()
-        front = Front(app, Authority(operator_keys(KEY)), publisher, observer, limits=Limits(**limits), tls=tls)  # type: ignore[arg-type]
+        authority, bounds = Authority(operator_keys(KEY)), Limits(**limits)
+        front = Front(
+            app,
+            authority,
+            publisher,
+            observer,  # type: ignore[arg-type]
+            limits=bounds,
+            tls=tls,
+            proxies=proxies,
+            address_rate=address_rate,
+        )
         addresses = await front.start("127.0.0.1", 0)
         rig = Rig(front, publisher, observer, addresses[0][1])
         rigs.append(rig)

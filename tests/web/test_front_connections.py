@@ -250,9 +250,9 @@ async def test_tls(make_rig):
 
 async def test_both_address_families():
     """`localhost` listens wherever it resolves to, on one port."""
-    from hookline.web.server import _bind
+    from hookline.web.server import bind
 
-    listeners = _bind("localhost", 0)
+    listeners = bind("localhost", 0)
     try:
         assert len({listener.getsockname()[1] for listener in listeners}) == 1
         assert socket.AF_INET in {listener.family for listener in listeners}

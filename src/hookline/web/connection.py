@@ -20,7 +20,9 @@ from uvicorn.server import ServerState
 from hookline.core.errors import Refusal
 from hookline.flow.answers import Answer
 from hookline.ports.observer import Observer
+from hookline.web.address_rate import AddressRate
 from hookline.web.auth import Authority
+from hookline.web.client_address import Proxies
 from hookline.web.cycle import Cycle, HeldFlow
 from hookline.web.errors import problem_answer
 from hookline.web.heads import CONTINUE, Heads
@@ -41,8 +43,18 @@ SLICE_BYTES: Final = 16 * 1024
 class Shared:
     """What all connections of a front have in common."""
 
-    def __init__(self, authority: Authority, publisher: Publisher, observer: Observer, limits: Limits) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        publisher: Publisher,
+        observer: Observer,
+        limits: Limits,
+        proxies: Proxies,
+        address_rate: AddressRate | None,
+    ) -> None:
         self.authority = authority
+        self.proxies = proxies
+        self.address_rate = address_rate
         self.publisher = publisher
         self.observer = observer
         self.limits = limits
@@ -78,6 +90,8 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, {}, loop)
         self._shared = shared
+        self._peer = ""
+        self._proxied = False
         self._limits = shared.limits
         self._fields_max = shared.limits.header_fields_max
         self._phase: int = IDLE
@@ -114,6 +128,9 @@ class Connection(HttpToolsProtocol):
         """A client is there."""
         super().connection_made(transport)
         self.flow = HeldFlow(transport)
+        if self.client is not None:
+            self._peer = self.client[0]
+            self._proxied = self._shared.proxies.trusts(self._peer)
         if self._shared.draining:
             transport.close()
 

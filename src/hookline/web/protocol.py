@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 import httptools
 
 from hookline.core.errors import Refusal
+from hookline.web.address_rate import UNLIMITED
 from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connection, Request
 from hookline.web.cycle import Cycle
 from hookline.web.errors import internal
@@ -160,6 +161,9 @@ class FrontProtocol(Connection):
             if parser.should_upgrade():
                 self._offered, self._offered_method = True, method
                 return
+            client = self._shared.proxies.client(self._peer, headers) if self._proxied else self._peer
+            if self._shared.address_rate is not None and self.url.partition(b"?")[0] not in UNLIMITED:
+                self._shared.address_rate.check(client)
             request = Request(version == "1.1" and parser.should_keep_alive())
             self._chunked = b"transfer-encoding" in fields
             if self.url == _PUBLISH_TARGET and method == b"POST":
@@ -167,7 +171,7 @@ class FrontProtocol(Connection):
                 request.admission = admission
                 self._expecting = admission.expects and version == "1.1"
             else:
-                request.cycle = self._cycle(version, method, fields, request.keep)
+                request.cycle = self._cycle(version, method, fields, request.keep, client)
         except Refusal as refusal:
             self._stop(refusal)
         self._phase = BODY
@@ -178,10 +182,11 @@ class FrontProtocol(Connection):
         elif self._expecting and self._current is None:
             self._continue()
 
-    def _cycle(self, version: str, method: bytes, fields: dict[bytes, bytes], keep: bool) -> Cycle:
+    def _cycle(self, version: str, method: bytes, fields: dict[bytes, bytes], keep: bool, client: str) -> Cycle:
         scope = scope_of(self.url, method, version, self.headers)
         scope["asgi"] = {"version": self.asgi_version, "spec_version": "2.3"}
-        scope["scheme"], scope["server"], scope["client"] = self.scheme or "http", self.server, self.client
+        scope["scheme"], scope["server"] = self.scheme or "http", self.server
+        scope["client"] = (client, self.client[1] if self.client is not None and client == self._peer else 0)
         return Cycle(
             scope,
             self,

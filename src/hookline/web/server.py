@@ -14,7 +14,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from hookline.ports.observer import Observer
+from hookline.web.address_rate import AddressRate
 from hookline.web.auth import Authority
+from hookline.web.client_address import Proxies
 from hookline.web.connection import Shared
 from hookline.web.limits import Limits
 from hookline.web.protocol import FrontProtocol
@@ -30,7 +32,8 @@ _STEP_S = 0.02
 class Front:
     """Serves `app` and the hot route on our own event loop; installs no signal handlers, logs nothing.
 
-    `tls` is used for new connections as it is at that moment, so a certificate loaded into it again takes effect.
+    `tls` is used for new connections as it is at that moment. `proxies` say who the client of a request is; the
+    application finds him in the scope's `client`. `address_rate` limits what one of them may ask.
     """
 
     def __init__(
@@ -42,10 +45,14 @@ class Front:
         *,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        proxies: Proxies | None = None,
+        address_rate: AddressRate | None = None,
         date_header: bool = True,
     ) -> None:
         self._limits = limits if limits is not None else Limits()
-        self._shared = Shared(authority, publisher, observer, self._limits)
+        self._shared = Shared(
+            authority, publisher, observer, self._limits, proxies if proxies is not None else Proxies(), address_rate
+        )
         self._tls = tls
         self._date_header = date_header
         self._config = Config(
@@ -67,21 +74,35 @@ class Front:
         self._stopped = asyncio.Event()
 
     async def start(self, host: str, port: int) -> list[tuple[str, int]]:
-        """Listen; returns the addresses (port 0: one is chosen). Raises `OSError` when that is not possible."""
+        """`bind` and `listen`; returns the addresses (port 0: one is chosen). Raises `OSError`."""
+        listeners = bind(host, port)
+        await self.listen(listeners)
+        return addresses(listeners)
+
+    async def listen(self, listeners: Sequence[socket.socket]) -> None:
+        """Accept connections on bound sockets, which are the front's from now on. Raises `OSError` when one of them
+        cannot be listened on (somebody else was first); then all are closed."""
         loop = asyncio.get_running_loop()
         if not self._config.loaded:
             self._config.load()
         self._tick()
-        for listener in _bind(host, port):
-            server = await loop.create_server(
-                lambda: FrontProtocol(self._shared, self._config, self._state, loop),
-                sock=listener,
-                ssl=self._tls,
-                backlog=_BACKLOG,
-            )
-            self._servers.append(server)
+        try:
+            for listener in listeners:
+                server = await loop.create_server(
+                    lambda: FrontProtocol(self._shared, self._config, self._state, loop),
+                    sock=listener,
+                    ssl=self._tls,
+                    backlog=_BACKLOG,
+                    ssl_handshake_timeout=None if self._tls is None else self._limits.header_s,
+                )
+                self._servers.append(server)
+        except OSError:
+            for server in self._servers:
+                server.close()
+            for listener in listeners:
+                listener.close()
+            raise
         self._sweeper = loop.create_task(self._sweep(loop), name="front-sweep")
-        return [s.getsockname()[:2] for server in self._servers for s in server.sockets]
 
     async def serve(self, host: str, port: int) -> None:
         """`start`, and return when `stop` has ended. Raises `OSError`."""
@@ -133,8 +154,14 @@ class Front:
         self._shared.heads.set_date(date)
 
 
-def _bind(host: str, port: int) -> Sequence[socket.socket]:
-    """Sockets for every address of `host` (empty: all addresses of this machine)."""
+def addresses(listeners: Sequence[socket.socket]) -> list[tuple[str, int]]:
+    """Address and port of each socket."""
+    return [listener.getsockname()[:2] for listener in listeners]
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets for every address of `host` (empty: all addresses of this machine), not listening yet: whoever connects
+    is refused. Raises `OSError`."""
     listeners: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in sorted(
