@@ -39,6 +39,7 @@ from hookline.testing.store_contract.lanes import TestFailedHead, TestHandOffInL
 from hookline.testing.store_contract.pace import TestHealth, TestProbe, TestRate, TestRetryAfter
 from hookline.testing.store_contract.record import TestRecord, TestRecordMakesEvents
 from hookline.testing.store_contract.registry import TestChanges, TestEndpoints, TestEventTypes
+from hookline.testing.store_contract.stream import TestStream, TestStreamChanges
 from hookline.testing.store_contract.upkeep import TestCleaning, TestDiscard, TestReopen, TestReplay
 
 __all__ = [
@@ -84,7 +85,9 @@ __all__ = [
     "TestRetryAfter",
     "TestRunnable",
     "TestStaleRegistry",
+    "TestStream",
+    "TestStreamChanges",
+    "TestTenants",
     "TestUnconfirmed",
     "TestUnconfirmedInLane",
-    "TestTenants",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hookline.adapters.stores.sqlite import archive, counters
+from hookline.adapters.stores.sqlite import archive, counters, stream
 from hookline.adapters.stores.sqlite.foundation import SqliteBase
 from hookline.core.event import Event
 from hookline.ports.store import (
     AttemptRow,
     Counts,
     DeliveryRow,
+    Entry,
     Page,
     Query,
 )
@@ -47,3 +48,11 @@ class HistoryPart(SqliteBase):
     async def runnable_oldest_s(self) -> tuple[int, float]:
         """`Archive.runnable_oldest_s`."""
         return await self._read(partial(archive.runnable_oldest_s, now_ms=self.now_ms()))
+
+    async def stream_end(self) -> bytes:
+        """`Stream.stream_end`."""
+        return await self._read(stream.stream_end)
+
+    async def stream(self, after: bytes, limit: int = 500) -> Sequence[Entry]:
+        """`Stream.stream`: at most 2,500 entries."""
+        return await self._read(partial(stream.stream, after=after, limit=limit))

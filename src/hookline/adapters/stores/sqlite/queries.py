@@ -270,6 +270,29 @@ KEYS_DELETE_OF = "UPDATE keys SET deleted = 1, version = ? WHERE tenant = ? AND 
 KEY_USES = "SELECT id, last_used_ms FROM keys WHERE deleted = 0 AND last_used_ms IS NOT NULL"
 KEY_USED = "UPDATE keys SET last_used_ms = max(coalesce(last_used_ms, 0), ?) WHERE id = ? AND deleted = 0"
 
+# ---------------------------------------------------------------------------------------------------- stream
+
+STREAM_ENDS = (
+    "SELECT (SELECT value FROM meta WHERE name = 'stream_epoch'), coalesce((SELECT max(rowid) FROM events), 0),"
+    " coalesce((SELECT max(rowid) FROM attempts), 0),"
+    " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)"
+)
+STREAM_BEGINS = (
+    "SELECT (SELECT min(rowid) FROM events), (SELECT min(rowid) FROM attempts), (SELECT min(n) FROM changes)"
+)
+_HEAD_COLUMNS = ", ".join("x''" if column == "data" else column for column in EVENT_COLUMNS.split(", "))
+STREAM_EVENTS = f"SELECT rowid, length(data), {_HEAD_COLUMNS} FROM events WHERE rowid > ? ORDER BY rowid LIMIT ?"
+STREAM_ATTEMPTS = "SELECT rowid, delivery_id, fence, packed FROM attempts WHERE rowid > ? ORDER BY rowid LIMIT ?"
+STREAM_CHANGES = (
+    "SELECT n, at_ms, tenant, endpoint_id, delivery_id, before, after, reason FROM changes WHERE n > ?"
+    " ORDER BY n LIMIT ?"
+)
+EVENT_NUMBER = "SELECT rowid FROM events WHERE id = ?"
+# Times go up with the numbers: the oldest `limit` rows are looked at, whatever there is.
+CHANGES_PURGE = (
+    "DELETE FROM changes WHERE n IN (SELECT n FROM (SELECT n, at_ms FROM changes ORDER BY n LIMIT ?) WHERE at_ms < ?)"
+)
+
 # ---------------------------------------------------------------------------------------------------- upkeep
 
 LEASED_AT_START = "SELECT id, fence FROM open WHERE state = 1"
