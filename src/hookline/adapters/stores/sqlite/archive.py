@@ -72,22 +72,26 @@ class _Conditions:
 
 
 class _Window:
-    """The ids that a page may examine, from `floor` (inclusive) to `before`, in the order of one index."""
+    """The ids that a page may examine, in the order of one index."""
 
     def __init__(
         self, connection: sqlite3.Connection, query: Query, source: str, index: _Conditions, key: str, rows_max: int
     ) -> None:
-        before = _END if query.before is None else query.before
-        if query.until_ms is not None:
-            before = min(before, ids.floor(query.until_ms))
-        floor = b"" if query.since_ms is None else ids.floor(query.since_ms)
-        index.add(f"{key} < ? AND {key} >= ?", before, floor)
-        sql = f"SELECT {key} FROM {source}{index.sql} ORDER BY {key} DESC LIMIT 1 OFFSET ?"
+        index.add(f"{key} < ?", _END if query.until_ms is None else ids.floor(query.until_ms))
+        if query.since_ms is not None:
+            index.add(f"{key} >= ?", ids.floor(query.since_ms))
+        if query.before is not None:
+            index.add(f"{key} {'>' if query.oldest_first else '<'} ?", query.before)
+        sql = f"SELECT {key} FROM {source}{index.sql} ORDER BY {key} {_order(query)} LIMIT 1 OFFSET ?"
         last = connection.execute(sql, (*index.parameters, rows_max - 1)).fetchone()
-        self.floor: bytes | None = None if last is None else last[0]
-        """The last id that may be examined; None: nothing lies below what may."""
+        self.edge: bytes | None = None if last is None else last[0]
+        """The last id that may be examined; None: nothing lies beyond what may."""
         if last is not None:
-            index.add(f"{key} >= ?", last[0])
+            index.add(f"{key} {'<=' if query.oldest_first else '>='} ?", last[0])
+
+
+def _order(query: Query) -> str:
+    return "ASC" if query.oldest_first else "DESC"
 
 
 def events(connection: sqlite3.Connection, query: Query) -> Page[Event]:
@@ -100,7 +104,7 @@ def events(connection: sqlite3.Connection, query: Query) -> Page[Event]:
     where.equal("source", query.source)
     where.equal("source_id", query.source_id)
     where.equal("subject", query.subject)
-    sql = f"SELECT {queries.EVENT_COLUMNS} FROM events{where.sql} ORDER BY id DESC LIMIT ?"
+    sql = f"SELECT {queries.EVENT_COLUMNS} FROM events{where.sql} ORDER BY id {_order(query)} LIMIT ?"
     found: list[Event] = []
     size_bytes = 0
     for row in connection.execute(sql, (*where.parameters, query.limit + 1)):
@@ -108,7 +112,7 @@ def events(connection: sqlite3.Connection, query: Query) -> Page[Event]:
             return Page(found, found[-1].id)
         found.append(rows.event(row))
         size_bytes += len(row[-1])
-    return Page(found, window.floor)
+    return Page(found, window.edge)
 
 
 def deliveries(connection: sqlite3.Connection, query: Query) -> Page[DeliveryRow]:
@@ -123,7 +127,7 @@ def deliveries(connection: sqlite3.Connection, query: Query) -> Page[DeliveryRow
         (table, replays) for table in tables for replays in ((False,) if query.event_id is None else (False, True))
     ]
     found: list[Sequence[Any]] = []
-    floors: list[bytes] = []
+    edges: list[bytes] = []
     for table, replays in walks:
         where = _Conditions()
         source, key = f"{table} d", "d.id"
@@ -137,18 +141,22 @@ def deliveries(connection: sqlite3.Connection, query: Query) -> Page[DeliveryRow
             source = "closed d INDEXED BY closed_failed"
             where.add(f"d.state = {_FAILED} AND d.tenant = ?", query.tenant)
         window = _Window(connection, query, source, where, key, ROWS_EXAMINED_MAX // len(walks))
-        if window.floor is not None:
-            floors.append(window.floor)
+        if window.edge is not None:
+            edges.append(window.edge)
         _filter(where, query, state)
-        sql = f"{_LISTED[table]} FROM {source}{_JOINS}{where.sql} ORDER BY {key} DESC LIMIT ?"
+        sql = f"{_LISTED[table]} FROM {source}{_JOINS}{where.sql} ORDER BY {key} {_order(query)} LIMIT ?"
         found += connection.execute(sql, (*where.parameters, query.limit + 1)).fetchall()
-    # Below the highest floor, something was not looked at.
-    floor = max(floors, default=None)
-    found = [row for row in found if floor is None or row[0] >= floor]
-    found.sort(key=lambda row: row[0], reverse=True)
+    # Beyond the nearest edge, something was not looked at.
+    if query.oldest_first:
+        edge = min(edges, default=None)
+        found = [row for row in found if edge is None or row[0] <= edge]
+    else:
+        edge = max(edges, default=None)
+        found = [row for row in found if edge is None or row[0] >= edge]
+    found.sort(key=lambda row: row[0], reverse=not query.oldest_first)
     if len(found) > query.limit:
         return Page([_delivery(row) for row in found[: query.limit]], found[query.limit - 1][0])
-    return Page([_delivery(row) for row in found], floor)
+    return Page([_delivery(row) for row in found], edge)
 
 
 def _filter(where: _Conditions, query: Query, state: int | None) -> None:
