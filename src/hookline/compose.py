@@ -9,11 +9,13 @@ What is chosen by a setting is imported here and only when chosen; an unknown na
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import resource
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import uvloop
@@ -37,12 +39,17 @@ from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.route import matches
 from hookline.key_files import operator_key, secret_keys
+from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
 from hookline.settings import Settings, SettingsError
 from hookline.version import __version__
+from hookline.web.address_rate import AddressRate
 from hookline.web.app import build_app
 from hookline.web.auth import Authority, operator_keys
-from hookline.web.server import Front
+from hookline.web.client_address import Proxies
+from hookline.web.own_address import is_wildcard, own_address
+from hookline.web.server import Front, addresses, bind
+from hookline.web.tls import TlsError, TlsFiles
 
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
@@ -53,9 +60,14 @@ GC_AFTER_OBJECTS: Final = 20_000
 class Program:
     """One process: engine, front and observers, put together from settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
         self.settings = settings
         self.clock = SystemClock()
+        self.listeners = listeners
+        self.tls = tls_files(settings, self.clock)
+        self.public_url = own_address(
+            settings.public_url, settings.host, addresses(listeners)[0][1], secure=self.tls is not None
+        )
         self.logs = LogObserver(sys.stderr, level=settings.log_level, form=settings.log_format)
         self.metrics = PrometheusObserver(version=__version__, refresh=self._gauges)
         self.observer = Tee(self.metrics, self.logs)
@@ -92,6 +104,7 @@ class Program:
                 host_concurrency_max=settings.host_concurrency,
                 handoff_max=settings.handoff_max,
                 open_max=settings.open_max,
+                public_url=self.public_url,
                 retention_s=settings.retention_d * 86_400,
             ),
         )
@@ -115,12 +128,13 @@ class Program:
             await self.engine.stop(0)
             return EXIT_REFUSED
         try:
-            addresses = await self.front.start(settings.host, settings.port)
+            await self.front.listen(self.listeners)
         except OSError as error:
-            print(f"hookline: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+            _cannot_listen(settings, error)
             await self.engine.stop(0)
             return EXIT_REFUSED
         self._signals()
+        watching = None if self.tls is None else asyncio.create_task(self.tls.watch(self.observer, self.clock.sleep))
         # What lives now lives as long as the process: the collector need not look at it again, and what an event
         # makes is freed by counting references, so looking seldom is enough.
         gc.collect()
@@ -129,10 +143,19 @@ class Program:
         if self.key_created:
             # Shown once; from now on it is read from its file.
             print(f"hookline: new API key {self._key} (kept in {settings.key_path})", file=sys.stderr)
-        for host, port in addresses:
-            self.observer.fact("listening", url=f"http://{host}:{port}", db=settings.db, version=__version__)
+        self._say_where()
         await self._ended.wait()
+        if watching is not None:
+            watching.cancel()
         return await self._drain()
+
+    def _say_where(self) -> None:
+        settings, scheme = self.settings, "http" if self.tls is None else "https"
+        for host, port in addresses(self.listeners):
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+            self.observer.fact("listening", url=url, public_url=self.public_url, db=settings.db, version=__version__)
+        if not settings.public_url and is_wildcard(settings.host):
+            self.observer.warn("public_url_unknown", used=self.public_url, remedy="set HOOKLINE_PUBLIC_URL")
 
     async def _drain(self) -> int:
         """In order: not ready; no claims; idle connections closed; attempts in flight; outcomes written."""
@@ -186,7 +209,16 @@ class Program:
             metrics=self.metrics.page,
             observer=self.observer,
         )
-        return Front(app, authority, engine.accept, self.observer)
+        rate = self.settings.address_rate
+        return Front(
+            app,
+            authority,
+            engine.accept,
+            self.observer,
+            tls=None if self.tls is None else self.tls.context,
+            proxies=Proxies(self.settings.trusted_proxies),
+            address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
+        )
 
     async def ready(self) -> str | None:
         """Why this process should get no traffic, or None."""
@@ -214,11 +246,34 @@ class Program:
 
 
 async def _run(settings: Settings) -> int:
-    program = Program(settings)
     try:
-        return await program.run()
-    finally:
-        program.logs.close()
+        # Bound first, so that our own address is known before anything is sent; listened on last.
+        listeners = bind(settings.host, settings.port)
+    except OSError as error:
+        _cannot_listen(settings, error)
+        return EXIT_REFUSED
+    with contextlib.ExitStack() as closing:
+        for listener in listeners:
+            closing.enter_context(listener)
+        program = Program(settings, listeners)
+        try:
+            return await program.run()
+        finally:
+            program.logs.close()
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> None:
+    print(f"hookline: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+
+
+def tls_files(settings: Settings, clock: Clock) -> TlsFiles | None:
+    """The certificate and key to serve HTTPS with, if there are any. Raises `SettingsError`."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    try:
+        return TlsFiles(settings.tls_cert_file, settings.tls_key_file, lambda: clock.wall_ms() / 1000)
+    except TlsError as error:
+        raise SettingsError(f"HOOKLINE_TLS_CERT_FILE, HOOKLINE_TLS_KEY_FILE: {error}") from None
 
 
 def serve(settings: Settings) -> int:
