@@ -19,7 +19,7 @@ from hookline.testing.answers import hang, reply
 from hookline.testing.receiver import Receiver
 from hookline.testing.samples import sample_endpoint, sample_event
 from hookline.testing.sender_contract import *  # noqa: F403  the suite is the tests of this module
-from hookline.testing.sender_contract import EVENTS, FORMATS, EndpointFactory, request
+from hookline.testing.sender_contract import CHALLENGE, EVENTS, FORMATS, EndpointFactory, request
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ async def receiver() -> AsyncIterator[Receiver]:
         receiver.answer("/accepting", reply(200, b"taken"))
         receiver.answer("/failing", reply(500, b"no"))
         receiver.answer("/hanging", hang())
+        allowed = [(b"webhook-allowed-origin", b"hooks.example"), (b"webhook-allowed-rate", b"120")]
+        receiver.answer("/consenting", reply(200, CHALLENGE.encode(), allowed))
         yield receiver
 
 
@@ -56,6 +58,12 @@ def failing(receiver: Receiver) -> EndpointFactory:
 def hanging(receiver: Receiver) -> EndpointFactory:
     """An endpoint whose receiver takes the request and says nothing."""
     return partial(sample_endpoint, receiver.url + "/hanging")
+
+
+@pytest.fixture
+def consenting(receiver: Receiver) -> EndpointFactory:
+    """An endpoint whose receiver echoes the challenge of the suite, and consents by headers."""
+    return partial(sample_endpoint, receiver.url + "/consenting")
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)

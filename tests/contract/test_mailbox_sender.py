@@ -45,6 +45,12 @@ def hanging(tmp_path: Path) -> EndpointFactory:
     return partial(sample_endpoint, f"mailbox://{tmp_path}", kind="mailbox", config={"answer": "hang"})
 
 
+@pytest.fixture
+def consenting(tmp_path: Path) -> EndpointFactory:
+    """A mailbox that echoes challenges."""
+    return partial(sample_endpoint, f"mailbox://{tmp_path}", kind="mailbox", config={"answer": "echo"})
+
+
 async def test_a_delivery_is_a_file(sender: Sender, accepting: EndpointFactory, tmp_path: Path) -> None:
     """Each delivery is one CloudEvents document, and nothing half-written is left beside."""
     await sender.send(request(accepting(), sample_event(1), sample_event(2)))

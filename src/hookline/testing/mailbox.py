@@ -3,7 +3,7 @@
 An endpoint of kind `mailbox` has the url `mailbox:///absolute/path` and delivers like Maildir: the event as a
 CloudEvents 1.0 JSON document, written to `tmp/` and moved to `new/`, so that a reader never sees half a file. Its
 config may say what the mailbox answers: `{"answer": "accept"}` (default), `retry`, `busy` (asks the endpoint to wait
-2 s), `reject`, `gone`, or `hang`.
+2 s), `reject`, `gone`, `hang`, or `echo` (accepts, and echoes a challenge).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from hookline.core.body import build_body
 from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
 from hookline.ports.clock import Clock
-from hookline.ports.sender import Item, SendRequest
+from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 
 BUSY_S: Final = 2.0
 
 _ANSWERS: Final[dict[str, Callable[[], Outcome]]] = {
     "accept": lambda: Outcome(Kind.DELIVERED),
+    "echo": lambda: Outcome(Kind.DELIVERED),
     "retry": lambda: Outcome(Kind.RETRY, "server_error", detail="the mailbox was told to fail"),
     "busy": lambda: Outcome(Kind.RETRY, "rate_limited", BUSY_S, "the mailbox was told to be busy"),
     "reject": lambda: Outcome(Kind.REJECTED, "rejected", detail="the mailbox was told to reject"),
@@ -46,6 +47,8 @@ class MailboxSender:
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         """Judge url and config. A folder that is not there yet is a warning."""
         folder = mailbox_folder(spec.url)
+        if spec.verify == "cloudevents":
+            raise Refusal("not_supported", "A mailbox knows no handshake of HTTP.", pointer="/verify")
         for name, value in spec.config.items():
             if name != "answer":
                 raise Refusal("invalid_endpoint", f"A mailbox has no setting {name!r}.", pointer=f"/config/{name}")
@@ -69,6 +72,16 @@ class MailboxSender:
             outcome.timing = Timing(total_us=round((self._clock.monotonic_s() - start_s) * 1e6))
             outcomes.append(outcome)
         return outcomes
+
+    async def verify(self, request: VerifyRequest) -> Consent:
+        """Deliver the challenge like any event; a mailbox that is told to `echo` consents."""
+        item = Item(ids.delivery_id(request.event.id, 1), 1, request.event, 1)
+        (outcome,) = await self.send(SendRequest(request.endpoint, (item,), request.now_ms))
+        given = outcome.kind is Kind.DELIVERED and request.endpoint.config.get("answer") == "echo"
+        if not given and outcome.kind is Kind.DELIVERED:
+            outcome.kind, outcome.reason = Kind.RETRY, "answer_rejected"
+            outcome.detail = "the mailbox did not echo the challenge"
+        return Consent(given=given, outcome=outcome)
 
     async def close(self) -> None:
         """Send no more; there is nothing to end."""

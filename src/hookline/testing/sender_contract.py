@@ -1,11 +1,12 @@
-"""What every sender promises. An adapter's test module defines four fixtures and imports `TestSender`.
+"""What every sender promises. An adapter's test module defines five fixtures and imports `TestSender`.
 
     sender      the sender, closed after the test; its clock is the machine's
     accepting   makes an endpoint whose receiver takes everything
     failing     makes one whose receiver answers that it failed, or is not there
     hanging     makes one whose receiver takes the request and never answers
+    consenting  makes one whose receiver consents, however it is asked
 
-Each of the last three is an `EndpointFactory`: a function that takes fields of `Endpoint` to change.
+Each of the last four is an `EndpointFactory`: a function that takes fields of `Endpoint` to change.
 
     from hookline.testing.sender_contract import *
 """
@@ -22,10 +23,11 @@ import pytest
 
 from hookline.core import ids
 from hookline.core.attempt import REASONS, RETRY_AFTER_S_MAX, Exchange, Kind, Outcome
+from hookline.core.consent import CHALLENGE_TYPE
 from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import STATUS_BY_CODE, Refusal
 from hookline.core.event import Event
-from hookline.ports.sender import Item, Sender, SendRequest
+from hookline.ports.sender import Consent, Item, Sender, SendRequest, VerifyRequest
 from hookline.testing.clock import START_WALL_MS
 from hookline.testing.samples import full_event, sample_event
 
@@ -33,6 +35,9 @@ __all__ = ["EndpointFactory", "TestSender"]
 
 CANARY = "canary-5f1d7c"
 """A credential that must not be seen anywhere but at the receiver."""
+
+CHALLENGE = "kL2x0Yp8Qm4tN6vB1cR7sW3eA9dF5gH-jK_uZiXoPqT"
+"""The same as in the receivers of the adapters' tests, where they cannot read it from what they got."""
 
 CHECK_CODES = frozenset({"address_refused", "invalid_endpoint", "invalid_header", "not_supported"})
 
@@ -66,6 +71,13 @@ def request(endpoint: Endpoint, *events: Event, attempt: int = 1) -> SendRequest
         for number, event in enumerate(events or (sample_event(),), 1)
     ]
     return SendRequest(endpoint, items, START_WALL_MS)
+
+
+def question(endpoint: Endpoint, how: str = "challenge") -> VerifyRequest:
+    """A question to the endpoint, the challenge always the same."""
+    event = sample_event(type=CHALLENGE_TYPE, data=b'{"challenge":"%b"}' % CHALLENGE.encode())
+    callback_url = f"https://hooks.example/v1/endpoint-consent/{CANARY}"
+    return VerifyRequest(endpoint, how, CHALLENGE, event, START_WALL_MS, "hooks.example", callback_url)
 
 
 def spec_of(endpoint: Endpoint, **changes: Any) -> EndpointSpec:
@@ -224,6 +236,72 @@ class TestSender:
         assert refused.value.detail
         assert refused.value.pointer == "/url"
 
+    # ------------------------------------------------------------------------------------------------- verifying
+
+    async def ask(self, sender: Sender, asked: VerifyRequest) -> Consent:
+        """Ask, and check what holds for every answer: in time, a whole outcome, a reason in words for a no."""
+        start_s = time.monotonic()
+        consent = await sender.verify(asked)
+        assert time.monotonic() - start_s <= asked.endpoint.timeout_s + 1 + BUSY_MACHINE_S
+        check_outcome(consent.outcome)
+        assert consent.given == (consent.outcome.kind is Kind.DELIVERED)
+        assert consent.given or consent.outcome.detail
+        assert consent.given or consent.rate_per_min is None
+        return consent
+
+    async def test_consent_is_given_by_an_echo(self, sender: Sender, consenting: EndpointFactory) -> None:
+        """A receiver that echoes the challenge has consented, in whatever format it was asked."""
+        for form in FORMATS:
+            assert (await self.ask(sender, question(consenting(format=form)))).given
+
+    async def test_taking_the_challenge_is_no_consent(self, sender: Sender, accepting: EndpointFactory) -> None:
+        """A receiver that answers well but does not echo the challenge has not consented."""
+        assert not (await self.ask(sender, question(accepting()))).given
+
+    async def test_no_answer_is_no_consent(
+        self, sender: Sender, failing: EndpointFactory, hanging: EndpointFactory
+    ) -> None:
+        """Where the receiver fails or hangs there is no consent, no exception, and an end in time."""
+        assert not (await self.ask(sender, question(failing()))).given
+        consent = await self.ask(sender, question(hanging(timeout_s=1.0)))
+        assert (consent.given, consent.outcome.reason) == (False, "timeout")
+
+    async def test_the_handshake_or_a_refusal(
+        self, sender: Sender, accepting: EndpointFactory, consenting: EndpointFactory
+    ) -> None:
+        """A kind either does the handshake of CloudEvents, or refuses it when the endpoint is created."""
+        refused: Refusal | None = None
+        try:
+            await sender.check(spec_of(consenting(), verify="cloudevents"))
+        except Refusal as refusal:
+            refused = refusal
+        if refused is not None:
+            assert (refused.code, refused.pointer) == ("not_supported", "/verify")
+            return
+        assert (await self.ask(sender, question(consenting(), "cloudevents"))).given
+        assert not (await self.ask(sender, question(accepting(), "cloudevents"))).given
+
+    async def test_questions_show_no_credentials(
+        self, sender: Sender, accepting: EndpointFactory, failing: EndpointFactory, consenting: EndpointFactory
+    ) -> None:
+        """Credentials, signing secrets and the callback are in no outcome of a question."""
+        credentials = [(b"authorization", f"Bearer {CANARY}".encode())]
+        for make in (accepting, failing, consenting):
+            endpoint = make(auth_headers=credentials)
+            for how in ("challenge", "cloudevents"):
+                told = repr(await self.ask(sender, question(endpoint, how)))
+                assert CANARY not in told
+                assert not [key.secret for key in endpoint.signing if key.secret in told]
+
+    async def test_a_cancelled_question_ends_at_once(self, sender: Sender, hanging: EndpointFactory) -> None:
+        """Cancelling a question ends it."""
+        task = asyncio.create_task(sender.verify(question(hanging(timeout_s=30.0))))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        async with asyncio.timeout(BUSY_MACHINE_S):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
     async def test_closing(self, sender: Sender, accepting: EndpointFactory) -> None:
         """Closing twice is closing once, and what is sent afterwards is an outcome, not an exception."""
         await self.send(sender, request(accepting()))
@@ -231,3 +309,4 @@ class TestSender:
         await sender.close()
         (outcome,) = await self.send(sender, request(accepting()))
         assert outcome.started or outcome.kind is Kind.RETRY
+        assert not (await self.ask(sender, question(accepting()))).given

@@ -131,6 +131,18 @@ class Connection(asyncio.Protocol):
         self._waiter = None
         self._transport.abort()
 
+    def failure(self, timeout_s: float) -> tuple[str, str]:
+        """Why there is no whole answer: a key of `attempt.REASONS`, and one line for a person."""
+        if self.expired:
+            reason, detail = "timeout", f"The answer did not end within {timeout_s:g} s."
+        elif self.reader.fault is not None:
+            reason, detail = "protocol", self.reader.fault
+        else:
+            reason, detail = "connect", "The connection broke before the answer ended."
+        status = self.reader.status
+        # Not an answer that counts, so its status is for people only.
+        return reason, detail if status is None else f"{detail} Its status was {status}."
+
     @property
     def lost(self) -> asyncio.Future[None]:
         """Done when the connection has ended."""

@@ -17,6 +17,7 @@ from typing import Final
 
 from hookline.adapters.senders import tls
 from hookline.adapters.senders.answer import kept_bytes
+from hookline.adapters.senders.ask import Asker
 from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
@@ -29,7 +30,7 @@ from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
 from hookline.core.success import answer
 from hookline.ports.clock import Clock
-from hookline.ports.sender import Item, SendRequest
+from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 
 IDLE_S_MAX: Final = 20.0
 CONNECTIONS_IDLE_MAX: Final = 1024
@@ -47,7 +48,8 @@ class HttpSender:
 
     `networks` says which addresses may be dialled; `https_only` refuses http:// also for endpoints that exist. Idle
     connections are kept for `idle_s_max`, at most `connections_idle_max` over all receivers. At most `lookups_max`
-    names are looked up at a time, by `lookup`. `ca_file` (PEM) adds authorities to the system's.
+    names are looked up at a time, by `lookup`. `ca_file` (PEM) adds authorities to the system's. `origin` is our own
+    host name, told to endpoints that were verified by the CloudEvents handshake.
     """
 
     kind = "http"
@@ -59,6 +61,7 @@ class HttpSender:
         *,
         https_only: bool,
         version: str,
+        origin: str = "",
         idle_s_max: float = IDLE_S_MAX,
         connections_idle_max: int = CONNECTIONS_IDLE_MAX,
         lookups_max: int = LOOKUPS_MAX,
@@ -67,6 +70,7 @@ class HttpSender:
     ) -> None:
         self._https_only = https_only
         self._version = version
+        self._origin = origin
         self._monotonic_s = clock.monotonic_s
         self._closing = False
         self._content: Content | None = None
@@ -81,6 +85,7 @@ class HttpSender:
             context=tls.client_context(ca_file),
             on_lost=self._lost,
         )
+        self._asker = Asker(self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only)
 
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         """Judge an endpoint's url; sends nothing.
@@ -110,6 +115,13 @@ class HttpSender:
         if len(items) == 1:
             return [await self._deliver(request.endpoint, items[0], request.now_ms)]
         return await asyncio.gather(*(self._deliver(request.endpoint, item, request.now_ms) for item in items))
+
+    async def verify(self, request: VerifyRequest) -> Consent:
+        """Ask for consent: see `adapters.senders.ask`."""
+        if self._closing:
+            outcome = Outcome(Kind.RETRY, "connect", detail="The sender is closing.", started=False)
+            return Consent(given=False, outcome=outcome)
+        return await self._asker.ask(request)
 
     async def close(self) -> None:
         """Start nothing any more and end idle connections; attempts in flight go on to their own end."""
@@ -195,7 +207,7 @@ class HttpSender:
     def _prepared(self, endpoint: Endpoint) -> Prepared:
         prepared: Prepared | None = endpoint.__dict__.get(_PREPARED)
         if prepared is None:
-            prepared = Prepared(endpoint, self._version, https_only=self._https_only)
+            prepared = Prepared(endpoint, self._version, https_only=self._https_only, origin=self._origin)
             endpoint.__dict__[_PREPARED] = prepared
         return prepared
 
@@ -221,18 +233,8 @@ def _outcome(
         kind, reason, wait_s = answer(endpoint.success, status, reader.headers, body, now_ms / 1000)
         exchange = _exchange(endpoint, content, headers, reader.headers, body[: kept_bytes(status)])
         return Outcome(kind, reason, wait_s, "", status, timing, exchange)
-    if connection.expired:
-        reason = "timeout"
-        detail = f"The answer did not end within {endpoint.timeout_s:g} s."
-    elif reader.fault is not None:
-        reason = "protocol"
-        detail = reader.fault
-    else:
-        reason = "connect"
-        detail = "The connection broke before the answer ended."
+    reason, detail = connection.failure(endpoint.timeout_s)
     if status is not None:
-        # Not an answer that counts, so its status is for people only.
-        detail = f"{detail} Its status was {status}."
         body = body[: kept_bytes(status)]
     exchange = _exchange(endpoint, content, headers, reader.headers, body)
     return Outcome(Kind.RETRY, reason, None, detail, None, timing, exchange)

@@ -31,6 +31,7 @@ CONTENT_TYPES_MAX: Final = 256
 """So many lines are remembered as bytes; a publisher may write any content type."""
 
 _CONFIRM_URL = b"hookline-confirm-url"
+_CALLBACK = b"webhook-request-callback"
 _UNSAFE = re.compile(rb"[\r\n\0]")
 _CREDENTIAL = re.compile(rb"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
 
@@ -58,8 +59,8 @@ class Prepared:
 
     __slots__ = ("_format", "_head", "_headers", "_signer", "key", "refused", "target")
 
-    def __init__(self, endpoint: Endpoint, version: str, *, https_only: bool) -> None:
-        """Raises `Unsendable`, or the `Refusal` of an address that cannot be read."""
+    def __init__(self, endpoint: Endpoint, version: str, *, https_only: bool, origin: str = "") -> None:
+        """`origin` is our own host name. Raises `Unsendable`, or the `Refusal` of an address that cannot be read."""
         target = endpoint.target or parse_url(endpoint.url)
         self.target = target
         self.key = (target.scheme, target.host, target.port)
@@ -72,6 +73,9 @@ class Prepared:
             (b"user-agent", f"Hookline/{version}".encode("ascii")),
             (b"accept-encoding", b"identity"),
         ]
+        if endpoint.verify == "cloudevents" and origin:
+            # What its receiver consented to: every delivery says from whom it comes.
+            common.append((b"webhook-request-origin", origin.encode("ascii")))
         request_line = f"{endpoint.method} {target.path} HTTP/1.1\r\n".encode("ascii")
         self._head = request_line + _lines([*common, *own, *credentials])
         self._headers = [
@@ -103,6 +107,18 @@ class Prepared:
                     headers.append((b"tracestate", event.tracestate.encode()))
             lines = _lines(headers)
         return Content(event, body_format, body, body.render(event.data), headers, lines)
+
+    def handshake(self, rate: str, callback_url: str | None) -> tuple[bytes, Headers]:
+        """A request without a body that asks for consent, as bytes, and its headers as they are kept. Raises
+        `Unsendable`."""
+        asking = [(b"webhook-request-rate", rate.encode("ascii"))]
+        kept = list(asking)
+        if callback_url is not None:
+            if not callback_url.isascii():
+                raise Unsendable("HOOKLINE_PUBLIC_URL is not ASCII: no callback can be named.")
+            asking.append((_CALLBACK, callback_url.encode("ascii")))
+            kept.append((_CALLBACK, MASK))  # whoever has it can consent
+        return b"%b%b\r\n" % (self._head, _lines(asking)), [*self._headers, *kept]
 
     def request(
         self, content: Content, attempt: int, now_ms: int, confirm_url: str | None = None
