@@ -133,6 +133,24 @@ class TestStream(StoreContract):
         await case.restart()
         assert await read_on(case, whole[4].position) == whole[5:]
 
+    async def test_up_to_where_another_reader_is(self, case: Case) -> None:
+        """With `until` one reader ends exactly where another was, however far the stream has gone on since."""
+        start = await case.store.stream_end()
+        endpoint = await case.endpoint()
+        for _ in range(4):
+            await attempted(case, await case.handed_off(endpoint))
+        one = await case.store.stream(start, 5)
+        until = one[-1].position
+        two = await case.store.stream(start, 3, until)
+        two = [*two, *await case.store.stream(two[-1].position, 500, until)]
+        assert two[-1].position == until
+        assert {told(entry) for entry in two} == {told(entry) for entry in one}
+        assert list(await case.store.stream(until, 500, until)) == []
+        rest = await read_on(case, until)
+        assert len({told(entry) for entry in [*two, *rest]}) == len(two) + len(rest) == 8
+        with pytest.raises(NotFound):
+            await case.store.stream(start, 3, b"x")
+
     async def test_in_the_order_of_what_happened(self, case: Case) -> None:
         """An event, its attempts and what a person did about them come in the order in which they were."""
         endpoint = await case.endpoint()

@@ -53,6 +53,6 @@ class HistoryPart(SqliteBase):
         """`Stream.stream_end`."""
         return await self._read(stream.stream_end)
 
-    async def stream(self, after: bytes, limit: int = 500) -> Sequence[Entry]:
+    async def stream(self, after: bytes, limit: int = 500, until: bytes | None = None) -> Sequence[Entry]:
         """`Stream.stream`: at most 2,500 entries."""
-        return await self._read(partial(stream.stream, after=after, limit=limit))
+        return await self._read(partial(stream.stream, after=after, limit=limit, until=until))

@@ -13,6 +13,7 @@ own order, and nothing before the event that it is about.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
@@ -49,15 +50,18 @@ def stream_end(connection: sqlite3.Connection) -> bytes:
     return _POSITION.pack(*connection.execute(queries.STREAM_ENDS).fetchone())
 
 
-def stream(connection: sqlite3.Connection, after: bytes, limit: int) -> list[Entry]:
+def stream(connection: sqlite3.Connection, after: bytes, limit: int, until: bytes | None = None) -> list[Entry]:
     """`Stream.stream`, from a reader: one snapshot."""
     epoch, numbers = _resume(connection, after)
+    bounds = None if until is None else _resume(connection, until)[1]
     limit = min(limit, ENTRIES_MAX)
     tables: list[Iterator[_Row]] = [
         _events(connection, numbers[_EVENTS], limit),
         _attempts(connection, numbers[_ATTEMPTS], ROWS_EXAMINED_MAX - 2 * limit),
         _changes(connection, numbers[_CHANGES], limit),
     ]
+    if bounds is not None:
+        tables = [_up_to(table, bound) for table, bound in zip(tables, bounds, strict=True)]
     heads = [next(table, None) for table in tables]
     entries: list[Entry] = []
     size_bytes = 0
@@ -72,6 +76,10 @@ def stream(connection: sqlite3.Connection, after: bytes, limit: int) -> list[Ent
         entries.append(Entry(_POSITION.pack(epoch, *numbers), row.what))
         heads[table] = next(tables[table], None)
     return entries
+
+
+def _up_to(table: Iterator[_Row], bound: int) -> Iterator[_Row]:
+    return itertools.takewhile(lambda row: row.number <= bound, table)
 
 
 def _resume(connection: sqlite3.Connection, after: bytes) -> tuple[int, list[int]]:
