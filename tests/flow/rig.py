@@ -193,7 +193,13 @@ class Rig:
     async def counts(self, endpoint: Endpoint | None = None) -> Counts:
         counts = await self.store.counts("default", endpoint.id if endpoint else None)
         assert counts.deliveries == (
-            counts.delivered + counts.failed + counts.discarded + counts.pending + counts.leased + counts.held
+            counts.delivered
+            + counts.failed
+            + counts.discarded
+            + counts.pending
+            + counts.leased
+            + counts.held
+            + counts.unconfirmed
         ), counts
         return counts
 

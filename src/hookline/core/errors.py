@@ -56,6 +56,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "invalid_tenant": 422,
     "invalid_key": 422,
     "invalid_replay": 422,
+    "invalid_confirmation": 422,
     # ourselves
     "rate_limited": 429,
     "unavailable": 503,

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
-from hookline.core.confirm import PURPOSE
+from hookline.core.confirm import PURPOSE, Tokens
 from hookline.core.endpoint import Endpoint
 from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
 from hookline.flow.accept import Accept
+from hookline.flow.confirm import Confirm
+from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.health import HealthKeeper
@@ -27,6 +29,7 @@ from hookline.flow.report import Report
 from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
 from hookline.flow.send import Send
+from hookline.flow.tell import Tell
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.wake import Wake
 from hookline.flow.worker import Worker
@@ -38,6 +41,7 @@ from hookline.ports.store import Store
 
 WRITTEN_S_MAX: Final = 10.0
 """How long a drain waits for the store to take what is left."""
+UNCONFIRMED_EVERY_S: Final = 1.0
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -82,22 +86,23 @@ class Engine:
         self.report = Report(store, self.registry, self.ids)
         self.wake = Wake(clock, self._tenant_of)
         self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
+        tell = self._tell()
         self.recorder = Recorder(
             store,
             self.registry,
-            self.report,
+            tell,
             self.health,
             self.wake,
             clock,
             observer,
             commits_in_flight=bounds.commits_in_flight,
         )
-        confirmation_tokens = keyring.tokens(PURPOSE)
+        tokens = keyring.tokens(PURPOSE)
         self.deliver = Deliver(
             store,
             self.registry,
             self.senders,
-            Send(self.senders, clock, observer, confirmation_tokens, bounds.public_url),
+            Send(self.senders, clock, observer, tokens, bounds.public_url),
             self.recorder,
             self.health,
             self.wake,
@@ -120,12 +125,25 @@ class Engine:
             commits_in_flight=bounds.commits_in_flight,
         )
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
-        self.rescue = Rescue(store, self.registry, self.recorder, self.report)
+        self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
+        self.confirm = self._confirm(tell, tokens)
         self.registry.watch(self._endpoint_changed)
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
+
+    def _tell(self) -> Tell:
+        letters = DeadLetters(self.store, self.registry, self.ids, self.clock, self.observer)
+        return Tell(self.store, self.report, letters, self.clock, self.observer)
+
+    def _confirm(self, tell: Tell, tokens: Tokens) -> Confirm:
+        confirm = Confirm(
+            self.store, self.registry, self.recorder, tell, self.health, self.deliver.channel, tokens, self.clock
+        )
+        confirm.wanted = lambda: self.upkeep.soon("unconfirmed")
+        self.upkeep.add("unconfirmed", confirm.step, UNCONFIRMED_EVERY_S)
+        return confirm
 
     def _upkeep(self, bounds: Limits) -> Upkeep:
         announcer = Announcer(self.store, self.registry, self.report, self.wake, self.clock)

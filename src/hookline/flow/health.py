@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from hookline.core.endpoint import Endpoint
+from hookline.core.event import Event
 from hookline.core.health import Health, Step, after_failure, after_success
 from hookline.core.verdict import Verdict
 from hookline.flow import report
@@ -65,7 +66,7 @@ class HealthKeeper:
             self._observer.endpoint_changed(endpoint, "waiting", f"{verdict.endpoint_wait_s:.0f} s")
             self._wake.at(endpoint.id, verdict.endpoint_wait_s)
         if verdict.disable:
-            self._say_disabled(channel, endpoint, job, verdict.reason or "rule")
+            self.disable(channel, endpoint, job.event, verdict.reason or "rule")
         if verdict.success is None:
             if channel.health.failing:
                 # The endpoint answered, so it is no longer silent, but it did not take it: look again soon.
@@ -88,31 +89,32 @@ class HealthKeeper:
         if step.became_failing:
             self._registry.set_failing(endpoint.id, failing=True)
             self._observer.endpoint_changed(endpoint, "failing", "ten failures in a row")
-            self._say(endpoint, report.ENDPOINT_FAILING, job)
+            self._say(endpoint, report.ENDPOINT_FAILING, job.event)
         if step.recovered:
             channel.slow.restart()
             self._registry.set_failing(endpoint.id, failing=False)
             self._observer.endpoint_changed(endpoint, "recovered", "")
-            self._say(endpoint, report.ENDPOINT_RECOVERED, job)
+            self._say(endpoint, report.ENDPOINT_RECOVERED, job.event)
             channel.overflow = True
             self._wake.ready(endpoint.id)
         if step.disable:
-            self._say_disabled(channel, endpoint, job, "no success for five days")
+            self.disable(channel, endpoint, job.event, "no success for five days")
         if step.changed:
             self._mark(channel)
 
-    def _say_disabled(self, channel: Channel, endpoint: Endpoint, job: Job, why: str) -> None:
+    def disable(self, channel: Channel, endpoint: Endpoint, event: Event, why: str) -> None:
+        """The endpoint is to be disabled, in the commit of the next outcome; `event` led to it."""
         if endpoint.id in self._disable or not channel.endpoint.state.delivers:
             return
         self._disable.add(endpoint.id)
         channel.disabling = True  # nothing further starts, although the registry does not know it yet
         self._observer.endpoint_changed(endpoint, "disabled", why)
-        self._say(endpoint, report.ENDPOINT_DISABLED, job, reason=why)
+        self._say(endpoint, report.ENDPOINT_DISABLED, event, reason=why)
         self._mark(channel)
 
-    def _say(self, endpoint: Endpoint, name: str, job: Job, **fields: object) -> None:
+    def _say(self, endpoint: Endpoint, name: str, cause: Event, **fields: object) -> None:
         def make() -> tuple[NewEvent, ...]:
-            return self._report.endpoint(name, endpoint, cause=job.event, **fields)
+            return self._report.endpoint(name, endpoint, cause=cause, **fields)
 
         self._events.setdefault(endpoint.id, []).append(make)
 

@@ -12,22 +12,21 @@ from typing import Final
 
 import msgspec
 
-from hookline.core.attempt import Outcome, Timing
+from hookline.core.attempt import Kind, Outcome, Timing
 from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import StaleRegistry, StoreUnavailable
 from hookline.core.history import AttemptRecord
 from hookline.core.verdict import Verdict, judge
-from hookline.flow import report
 from hookline.flow.channel import Channel, Job
 from hookline.flow.commits import SharedCommits
 from hookline.flow.health import EventMaker, HealthEntry, HealthKeeper
 from hookline.flow.registry import Registry
-from hookline.flow.report import Report
+from hookline.flow.tell import News, Tell
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
-from hookline.ports.store import HealthRow, NewEvent, RecordItem, RecordResult, Store
+from hookline.ports.store import HealthRow, RecordItem, RecordResult, Store
 
 WAITING_MAX: Final = 512
 WAITING_S_MAX: Final = 1.0
@@ -44,7 +43,7 @@ class _Entry(msgspec.Struct, gc=False):
     item: RecordItem
     channel: Channel | None
     job: Job | None
-    make_events: EventMaker | None
+    make_events: EventMaker | None = None
     """Makes the events again when the registry has changed meanwhile."""
     done: asyncio.Future[None] | None = None
     """Told when the commit that holds it has ended, however."""
@@ -57,7 +56,7 @@ class Recorder:
         self,
         store: Store,
         registry: Registry,
-        reporter: Report,
+        tell: Tell,
         health: HealthKeeper,
         wake: Wake,
         clock: Clock,
@@ -67,7 +66,7 @@ class Recorder:
     ) -> None:
         self._store = store
         self._registry = registry
-        self._report = reporter
+        self._tell = tell
         self._health = health
         self._wake = wake
         self._clock = clock
@@ -79,6 +78,8 @@ class Recorder:
         self._was_behind = False
         self._recorded: Callable[[Channel, Job], None] = lambda _channel, _job: None
         self._unblocked: Callable[[], None] = lambda: None
+        self.unconfirmed: Callable[[bytes], None] = lambda _delivery_id: None
+        """Called for each delivery that waits for its confirmation from now on; set by `flow.confirm`."""
 
     def bind(
         self,
@@ -93,9 +94,12 @@ class Recorder:
     def behind(self) -> bool:
         """Outcomes wait too long, or too many do: no attempt starts."""
         commits = self._commits
-        late = commits.waiting >= WAITING_MAX or self._failing_since_s is not None
+        tell = self._tell
+        late = commits.waiting + tell.waiting >= WAITING_MAX or self._failing_since_s is not None
         if not late and commits.waiting:
             late = commits.oldest_age_s() > WAITING_S_MAX
+        if not late and tell.waiting:
+            late = tell.oldest_age_s() > WAITING_S_MAX
         if late:
             self._was_behind = True
         return late
@@ -103,12 +107,12 @@ class Recorder:
     @property
     def waiting(self) -> int:
         """Outcomes that wait for their commit."""
-        return self._commits.waiting
+        return self._commits.waiting + self._tell.waiting
 
     @property
     def busy(self) -> bool:
         """Whether an outcome or a release is not committed yet."""
-        return self._commits.busy or bool(self._releasing and not self._releasing.done())
+        return self._commits.busy or self._tell.waiting > 0 or bool(self._releasing and not self._releasing.done())
 
     # ------------------------------------------------------------------------------------------------- outcomes
 
@@ -124,15 +128,13 @@ class Recorder:
             return
         verdict = judge(outcome, endpoint, tries=job.tries, dice=self._clock.dice(), early=job.early_s > 0)
         self._health.judge(channel, endpoint, job, verdict)
-        self._observer.attempted(
-            endpoint, outcome.kind, verdict.reason, outcome.status, outcome.timing.total_us / 1_000_000
-        )
+        kind = Kind.UNCONFIRMED if verdict.after is State.UNCONFIRMED else outcome.kind
+        self._observer.attempted(endpoint, kind, verdict.reason, outcome.status, outcome.timing.total_us / 1_000_000)
         after, reason = verdict.after, verdict.reason
-        if after is State.PENDING and channel.endpoint.deleted:
+        if channel.endpoint.deleted and (after is State.PENDING or after is State.UNCONFIRMED):
             after, reason = State.DISCARDED, "endpoint_deleted"
         wait_s = max(0.0, job.early_s) if verdict.keep_due else verdict.wait_s
         packed = _pack(job, outcome, verdict, endpoint, started_ms, wait_s if after is State.PENDING else None)
-        make = self._events_of(endpoint, job, outcome, verdict, after)
         item = RecordItem(
             delivery_id=job.delivery_id,
             fence=job.fence,
@@ -144,18 +146,33 @@ class Recorder:
             reason=reason,
             attempt=packed,
             lane_waits=endpoint.lane != "skip",
-            events=make() if make is not None else (),
         )
-        size = len(packed) + 256
-        self._commits.put(endpoint.tenant, _Entry(item, channel, job, make), 1, size)
+        entry = _Entry(item, channel, job)
+        if not self._tell.wanted(endpoint, job.event, after, escalate=verdict.escalate):
+            self._put(entry)
+            return
+        news = News(
+            endpoint=endpoint,
+            event=job.event,
+            delivery_id=job.delivery_id,
+            after=after,
+            attempts=job.attempts + 1,
+            reason=verdict.reason,
+            status=outcome.status,
+            escalate=verdict.escalate,
+            last=packed if after is State.FAILED else None,
+        )
+        self._tell.prepare(news, lambda make: self._put(entry, make))
 
-    def change(self, item: RecordItem, make_events: EventMaker | None = None) -> asyncio.Future[None]:
-        """A change of an open delivery that no attempt brought about (taken back, overflow); await what is returned
-        to know it committed."""
-        if make_events is not None:
-            item = msgspec.structs.replace(item, events=make_events())
+    def change(self, item: RecordItem, news: News | None = None) -> asyncio.Future[None]:
+        """A change of an open delivery that no attempt brought about (taken back, overflow, confirmed), and what is
+        told of it; await what is returned to know it committed."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.put(item.tenant, _Entry(item, None, None, make_events, done), 1, 256)
+        entry = _Entry(item, None, None, done=done)
+        if news is None:
+            self._put(entry)
+        else:
+            self._tell.prepare(news, lambda make: self._put(entry, make))
         return done
 
     def release(self, leases: Sequence[Lease]) -> None:
@@ -167,7 +184,7 @@ class Recorder:
     def abandon(self) -> int:
         """The very end, and the store does not take them: whatever has no commit yet is left to the next start,
         which takes its leases back. How many outcomes and releases that were at least."""
-        left = self._commits.abandon() + len(self._releases)
+        left = self._tell.abandon() + self._commits.abandon() + len(self._releases)
         self._releases.clear()
         if self._releasing is not None:
             self._releasing.cancel()
@@ -175,40 +192,19 @@ class Recorder:
 
     async def drained(self) -> None:
         """Return when every outcome and release is committed."""
+        await self._tell.drained()
         await self._commits.drained()
         while self._releasing is not None and not self._releasing.done():
             await asyncio.wait([self._releasing])
 
-    def _events_of(
-        self, endpoint: Endpoint, job: Job, outcome: Outcome, verdict: Verdict, after: State
-    ) -> EventMaker | None:
-        """How to make the operational events of an outcome; None where nobody subscribes to any."""
-        names: list[str] = []
-        if after is State.FAILED:
-            names.append(report.DELIVERY_FAILED)
-        elif after is State.DELIVERED:
-            names.append(report.DELIVERY_DELIVERED)
-        if verdict.escalate:
-            names.append(report.DELIVERY_ESCALATED)
-        wanted = self._report.wanted
-        if not any(wanted(endpoint.tenant, name) for name in names):
-            return None
-
-        def make() -> tuple[NewEvent, ...]:
-            made: list[NewEvent] = []
-            for name in names:
-                made += self._report.delivery(
-                    name,
-                    endpoint,
-                    job.event,
-                    job.delivery_id,
-                    attempts=job.attempts + 1,
-                    reason=verdict.reason,
-                    status=outcome.status,
-                )
-            return tuple(made)
-
-        return make
+    def _put(self, entry: _Entry, make_events: EventMaker | None = None) -> None:
+        size = 256 if entry.item.attempt is None else 256 + len(entry.item.attempt)
+        if make_events is not None:
+            events = make_events()
+            entry.make_events = make_events
+            entry.item = msgspec.structs.replace(entry.item, events=events)
+            size += sum(new.event.size_bytes for new in events)
+        self._commits.put(entry.item.tenant, entry, 1, size)
 
     # --------------------------------------------------------------------------------------------------- commit
 
@@ -297,8 +293,11 @@ class Recorder:
     async def _apply(self, batch: list[_Entry], healths: list[HealthEntry], result: RecordResult) -> None:
         closed: dict[State, int] = {}
         for entry, applied in zip(batch, result.applied, strict=True):
-            if applied and entry.item.after not in (State.PENDING, State.HELD, State.UNCONFIRMED):
-                closed[entry.item.after] = closed.get(entry.item.after, 0) + 1
+            after = entry.item.after
+            if applied and after is State.UNCONFIRMED:
+                self.unconfirmed(entry.item.delivery_id)
+            elif applied and after not in (State.PENDING, State.HELD):
+                closed[after] = closed.get(after, 0) + 1
             if not applied and entry.item.attempt is not None:
                 self._observer.warn("outcome_fenced", delivery=entry.item.delivery_id.hex())
             self._no_longer_ours(entry)
@@ -357,7 +356,7 @@ def _pack(
     return AttemptRecord(
         number=job.attempts + 1,
         at_ms=started_ms,
-        kind=str(outcome.kind),
+        kind=str(Kind.UNCONFIRMED if verdict.after is State.UNCONFIRMED else outcome.kind),
         status=outcome.status,
         reason=verdict.reason,
         cause=verdict.cause,

@@ -45,6 +45,7 @@ class Registry:
         self._keyring = keyring
         self._refreshing: asyncio.Task[None] | None = None
         self._endpoints: dict[bytes, Endpoint] = {}
+        self._uids: dict[tuple[str, str], bytes] = {}
         self._patterns: dict[str, PatternIndex[Endpoint]] = {}
         self._types: dict[tuple[str, str], EventType] = {}
         self._failing: set[bytes] = set()
@@ -68,6 +69,12 @@ class Registry:
     def endpoint(self, endpoint_id: bytes) -> Endpoint | None:
         """The endpoint, unless unknown or deleted."""
         return self._endpoints.get(endpoint_id)
+
+    def endpoint_of(self, tenant: str, reference: str) -> Endpoint | None:
+        """The tenant's endpoint with this `ep_…` or uid, unless unknown or deleted."""
+        endpoint_id = ids.parse(ids.ENDPOINT, reference) or self._uids.get((tenant, reference))
+        endpoint = None if endpoint_id is None else self._endpoints.get(endpoint_id)
+        return None if endpoint is None or endpoint.tenant != tenant else endpoint
 
     def event_type(self, tenant: str, name: str) -> EventType | None:
         """The catalogue's entry, or None."""
@@ -147,12 +154,17 @@ class Registry:
         if before is not None:
             del self._endpoints[row.id]
             self._patterns[before.tenant].remove(before.patterns, before)
+            # Another one may have got its uid, in a change that came before this one.
+            if before.uid is not None and self._uids.get((before.tenant, before.uid)) == before.id:
+                del self._uids[before.tenant, before.uid]
         if endpoint is None:
             self._failing.discard(row.id)
             if before is not None:
                 self._tell(before, msgspec.structs.replace(before, deleted=True))
             return
         self._endpoints[row.id] = endpoint
+        if endpoint.uid is not None:
+            self._uids[endpoint.tenant, endpoint.uid] = endpoint.id
         patterns = self._patterns.get(endpoint.tenant)
         if patterns is None:
             patterns = self._patterns[endpoint.tenant] = PatternIndex()

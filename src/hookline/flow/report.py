@@ -30,6 +30,7 @@ ENDPOINT_RECOVERED: Final = "hookline.endpoint.recovered"
 ENDPOINT_DISABLED: Final = "hookline.endpoint.disabled"
 ENDPOINT_OVERFLOW: Final = "hookline.endpoint.overflow"
 ENDPOINT_EXPIRED: Final = "hookline.endpoint.expired"
+DEAD_LETTER: Final = "hookline.dead_letter"
 _ROUTE_TRIES: Final = 10
 
 OPERATIONAL: Final = {
@@ -41,6 +42,7 @@ OPERATIONAL: Final = {
     ENDPOINT_DISABLED: "A 410, a rule, or five days without a success: what waits is held.",
     ENDPOINT_OVERFLOW: "More deliveries are open than HOOKLINE_OPEN_MAX allows: the oldest are failed.",
     ENDPOINT_EXPIRED: "Deliveries were open for longer than the tenant's retention: they are failed.",
+    DEAD_LETTER: "A delivery failed: its event and history, for the endpoint that dead_letter names, and only for it.",
 }
 """Every operational event type, with what it means."""
 

@@ -10,21 +10,21 @@ import asyncio
 from collections.abc import Sequence
 
 from hookline.core.delivery import State, lost_wait_s
-from hookline.flow import report
+from hookline.core.endpoint import Endpoint
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
-from hookline.flow.report import Report
-from hookline.ports.store import NewEvent, OpenRef, RecordItem, Store
+from hookline.flow.tell import News, Tell
+from hookline.ports.store import OpenRef, RecordItem, Store
 
 
 class Rescue:
     """Takes back what nobody holds any more."""
 
-    def __init__(self, store: Store, registry: Registry, recorder: Recorder, reporter: Report) -> None:
+    def __init__(self, store: Store, registry: Registry, recorder: Recorder, tell: Tell) -> None:
         self._store = store
         self._registry = registry
         self._recorder = recorder
-        self._report = reporter
+        self._tell = tell
 
     async def once(self) -> int:
         """Take back what is lost now; how many deliveries that were."""
@@ -64,14 +64,14 @@ class Rescue:
             reason=reason,
             lane_waits=waits,
         )
-        event = await self._store.event(ref.tenant, ref.event_id) if endpoint is not None else None
-        if endpoint is None or event is None or reason in ("overflow", "expired"):
-            # These are announced once per endpoint and hour (flow.expire), not once per delivery.
+        if endpoint is None:
             return self._recorder.change(item)
+        return self._recorder.change(item, await self._news(ref, endpoint, reason))
 
-        def make() -> tuple[NewEvent, ...]:
-            return self._report.delivery(
-                report.DELIVERY_FAILED, endpoint, event, ref.delivery_id, attempts=0, reason=reason, status=None
-            )
-
-        return self._recorder.change(item, make)
+    async def _news(self, ref: OpenRef, endpoint: Endpoint, reason: str) -> News | None:
+        # Some are announced once per endpoint and hour (flow.expire), not once per delivery; letters are for each.
+        quiet = reason in ("overflow", "expired")
+        event = await self._store.event(ref.tenant, ref.event_id)
+        if event is None or not self._tell.wanted(endpoint, event, State.FAILED, quiet=quiet):
+            return None
+        return News(endpoint, event, ref.delivery_id, State.FAILED, attempts=0, reason=reason, quiet=quiet)

@@ -70,6 +70,10 @@ class Upkeep:
             )
         }
 
+    def add(self, name: str, run: Callable[[], Awaitable[bool]], every_s: float) -> None:
+        """One more step, before `run`."""
+        self._steps[name] = _Step(name, run, every_s, asyncio.Event())
+
     def soon(self, name: str) -> None:
         """Run this step now."""
         self._steps[name].wanted.set()
