@@ -15,10 +15,11 @@ import uvloop
 from tests.web.api import KEY, TENANT_ONLY_KEY, Api, CheckedSender, services
 
 from hookline.adapters.stores.sqlite import SqliteStore
+from hookline.core.api_key import Key, digest
 from hookline.flow.answers import Answer, Done
 from hookline.testing.clock import ToldClock
 from hookline.web.app import build_app
-from hookline.web.auth import READ, Authority, Key, digest, operator_keys
+from hookline.web.auth import READ, Authority, operator_keys
 from hookline.web.limits import Limits
 from hookline.web.server import Front
 
@@ -39,7 +40,15 @@ class ToldPublisher:
     got: list[tuple[str, dict[str, str], str, bytes]] = field(default_factory=list)
     waiting: list[Done] = field(default_factory=list)
 
-    def publish(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> None:
+    def publish(
+        self,
+        tenant: str,
+        headers: Mapping[str, str],
+        content_type: str,
+        body: bytes,
+        done: Done,
+        allowed: Callable[[str], bool] | None = None,
+    ) -> None:
         self.got.append((tenant, dict(headers), content_type, body))
         if self.at_once:
             done(Answer(202, b'{"n":%d,"bytes":%d}' % (len(self.got), len(body))))
@@ -195,7 +204,8 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     notified: dict[bytes, float] = {}
     registry, maker, parts = services(store, clock, sender, notified, observer)
     ready: list[str | None] = [None]
-    keys = {**operator_keys(KEY), digest(TENANT_ONLY_KEY): Key("acme", frozenset({READ}))}
+    known_as = digest(TENANT_ONLY_KEY)
+    keys = {**operator_keys(KEY), known_as: Key("acme", frozenset({READ}), known_as)}
 
     async def is_ready() -> str | None:
         return ready[0]

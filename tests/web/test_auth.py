@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookline.core.api_key import Key, digest
 from hookline.core.errors import Refusal
-from hookline.web.auth import MANAGE, OPERATOR, PUBLISH, READ, Authority, Key, digest, operator_keys
+from hookline.web.auth import MANAGE, OPERATOR, PUBLISH, READ, Authority, operator_keys
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=256)
 
@@ -51,7 +52,8 @@ def test_what_is_no_key(key):
 
 def test_several_keys():
     """Several keys are valid at once, each with what it may."""
-    keys = {**operator_keys("first-key-0", "second-key"), digest("third-key"): Key("acme", frozenset({READ}))}
+    third = digest("third-key")
+    keys = {**operator_keys("first-key-0", "second-key"), third: Key("acme", frozenset({READ}), third)}
     authority = Authority(keys)
     for key, tenant in ((b"first-key-0", "default"), (b"second-key", "default"), (b"third-key", "acme")):
         assert authority.authorize(headers(b"Bearer " + key), READ).tenant == tenant

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
 
 from hookline.core.endpoint import RateSpec
 from hookline.core.quota import take
 
 BUCKETS_MAX: Final = 65_536
+_NETWORK_BITS: Final = 64
 
 
 class Buckets:
@@ -24,20 +26,39 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._tats)
 
-    def wait_s(self, name: object, now_ms: float, rate: RateSpec, count: int = 1) -> float:
-        """How long until `count` tokens, at most the burst, can be taken: 0 when they are there. Takes none."""
-        tat_ms = self._tats.get(name, 0.0)
-        if take(tat_ms, now_ms, rate, count)[0] == count:
-            return 0.0
-        interval_ms = rate.per_s * 1000.0 / rate.n
-        burst = rate.n if rate.burst is None else rate.burst
-        ahead_ms = min(tat_ms - now_ms, burst * interval_ms)
-        return max(0.0, ahead_ms - (burst - count) * interval_ms) / 1000.0
-
-    def take(self, name: object, now_ms: float, rate: RateSpec, count: int = 1) -> None:
-        """Take `count` tokens, which `wait_s` said are there."""
+    def take(self, name: object, now_ms: float, rate: RateSpec, count: int = 1) -> float:
+        """Take `count` tokens, at most the burst, and return 0.0; or take none and return in how many seconds they
+        will be there."""
         tats = self._tats
-        tat_ms = take(tats.pop(name, 0.0), now_ms, rate, count)[1]
+        before_ms = tats.pop(name, 0.0)
+        taken, tat_ms, _ = take(before_ms, now_ms, rate, count)
+        if taken < count:
+            tats[name] = before_ms
+            interval_ms = rate.per_s * 1000.0 / rate.n
+            burst = burst_of(rate)
+            ahead_ms = min(max(before_ms - now_ms, 0.0), burst * interval_ms)
+            return max(0.001, ahead_ms - (burst - count) * interval_ms) / 1000.0
         tats[name] = tat_ms
         if len(tats) > self._buckets_max:
             del tats[next(iter(tats))]
+        return 0.0
+
+    def give_back(self, name: object, rate: RateSpec, count: int = 1) -> None:
+        """What was just taken was not used."""
+        if name in self._tats:
+            self._tats[name] -= count * rate.per_s * 1000.0 / rate.n
+
+
+def burst_of(rate: RateSpec) -> int:
+    """How many tokens a full bucket has."""
+    return rate.n if rate.burst is None else rate.burst
+
+
+def network_of(client: str) -> str:
+    """What counts as one client: an IPv4 address, or a /64 of IPv6, which is what one customer of a network has."""
+    if ":" not in client:
+        return client
+    try:
+        return str(ipaddress.IPv6Network((client.partition("%")[0], _NETWORK_BITS), strict=False).network_address)
+    except ValueError:
+        return client

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from hookline.core.errors import Refusal
-from hookline.core.event import DELIVER_AT_AHEAD_S_MAX, EVENT_BYTES_MAX, JSON
+from hookline.core.event import DELIVER_AT_AHEAD_S_MAX, EVENT_BYTES_MAX, JSON, Event
 from hookline.core.event_type import check_type, is_operational, is_type
 from hookline.core.json_text import check_depth, check_syntax, check_utf8, is_json, pointer
 from hookline.core.page import parse_time
@@ -50,6 +50,30 @@ class Draft(msgspec.Struct, gc=False):
     tracestate: str | None = None
     dataschema: str | None = None
     extensions: dict[str, str | int | bool] | None = None
+
+
+def event_of(draft: Draft, event_id: bytes, tenant: str) -> Event:
+    """The event that a draft becomes once it has an id."""
+    return Event(
+        event_id,
+        tenant,
+        draft.type,
+        draft.data,
+        draft.content_type,
+        draft.source or "",
+        draft.source_id,
+        draft.subject,
+        draft.time,
+        draft.ordering_key,
+        draft.deliver_at_ms,
+        draft.correlation_id,
+        draft.causation_id,
+        0,
+        draft.traceparent,
+        draft.tracestate,
+        draft.dataschema,
+        draft.extensions,
+    )
 
 
 def check_text(value: str, name: str, bytes_max: int = TEXT_BYTES_MAX, code: str = "invalid_event") -> None:

@@ -24,6 +24,7 @@ from hookline.core.draft import (
     check_text,
     check_time,
     deliver_at_ms,
+    event_of,
     is_publishable,
     refuse_type,
     trace,
@@ -32,7 +33,7 @@ from hookline.core.errors import Refusal
 from hookline.core.event import BATCH_ITEMS_MAX, JSON, JSON_DEPTH_MAX
 from hookline.core.json_text import check_depth, check_keys, check_utf8, decoded, media_type
 
-__all__ = ["Draft", "Publication", "parse_publication"]
+__all__ = ["Draft", "Publication", "event_of", "parse_publication"]
 
 CONTENT_TYPE_CHARS_MAX: Final = 255
 _ACCEPTED: Final = (

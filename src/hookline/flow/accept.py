@@ -6,19 +6,19 @@ Concurrent publishes share commits. What can be sent at once is handed to this p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from hookline.core.delivery import State
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
-from hookline.core.event import Event
 from hookline.core.ids import IdMaker
-from hookline.core.publish import Draft, parse_publication
+from hookline.core.publish import Draft, event_of, parse_publication
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.asked import Asked, Question
 from hookline.flow.commits import SharedCommits
+from hookline.flow.publish_rates import PublishRates
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import dedupe_key, idempotency_key
 from hookline.flow.route import HandOff, Lease, matches, new_event
@@ -29,6 +29,8 @@ from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, Idempo
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
 _ROUTE_TRIES: Final = 10
+
+Allowed = Callable[[str], bool]
 
 
 class _Pending(msgspec.Struct, gc=False):
@@ -69,6 +71,8 @@ class Accept:
         self._hand_off = hand_off
         self._observer = observer
         self._ids = ids
+        self._rates = PublishRates(registry.events_rates, clock)
+        self._rated = registry.events_rates
         self._strict = strict
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease
@@ -90,14 +94,25 @@ class Accept:
         await self._commits.drained()
         await self._asked.drained()
 
-    def publish(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> None:
+    def publish(
+        self,
+        tenant: str,
+        headers: Mapping[str, str],
+        content_type: str,
+        body: bytes,
+        done: Done,
+        allowed: Allowed | None = None,
+    ) -> None:
         """Take one request; `done` is called once, on the loop, when its events are durable or it is refused.
 
-        `headers` has lower-case names: idempotency-key, traceparent, tracestate, ce-*.
+        `headers` has lower-case names: idempotency-key, traceparent, tracestate, ce-*. `allowed` says which event
+        types may be published with this key; None: all.
         """
         try:
-            pending = self._prepare(tenant, headers, content_type, body, done)
+            pending = self._prepare(tenant, headers, content_type, body, done, allowed)
             self._bound(pending.size_bytes)
+            if tenant in self._rated:
+                self._rates.take(tenant, len(pending.drafts) + len(pending.note.problems))
         except Refusal as refusal:
             if refusal.status == 422 and "idempotency-key" in headers and not self._draining:
                 self._ask(tenant, headers, content_type, body, done, refusal)
@@ -133,7 +148,15 @@ class Accept:
         ):
             raise Refusal("overloaded", "Too much waits for the store; try again.", retry_after_s=1)
 
-    def _prepare(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> _Pending:
+    def _prepare(
+        self,
+        tenant: str,
+        headers: Mapping[str, str],
+        content_type: str,
+        body: bytes,
+        done: Done,
+        allowed: Allowed | None,
+    ) -> _Pending:
         now_ms = self._store.now_ms()
         publication = parse_publication(content_type, headers, body, now_ms)
         idempotency = idempotency_key(tenant, headers, content_type, body, self._dedupe_s) if headers else None
@@ -143,6 +166,8 @@ class Accept:
             try:
                 if isinstance(draft, Refusal):
                     raise draft
+                if allowed is not None and not allowed(draft.type):
+                    raise _forbidden(draft.type, f"/{place}" if publication.batch else "")
                 self._check_type(tenant, draft, f"/{place}" if publication.batch else "")
             except Refusal as refusal:
                 if not publication.batch:
@@ -259,7 +284,7 @@ class Accept:
         items: list[NewEvent] = []
         rows = 0
         for draft, event_id in pending.drafts:
-            event = _event(draft, event_id, pending.tenant)
+            event = event_of(draft, event_id, pending.tenant)
             wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0
             key = dedupe_key(event) if draft.source_id is not None else None
             try:
@@ -343,31 +368,12 @@ class Accept:
             self._observer.warn("answer_failed", error=repr(error))
 
 
+def _forbidden(event_type: str, at: str) -> Refusal:
+    return Refusal("forbidden", f"This key may not publish events of the type {event_type}.", pointer=f"{at}/type")
+
+
 def _internal() -> Refusal:
     return Refusal("internal", "This is a defect of the server; nothing is known to be stored.")
-
-
-def _event(draft: Draft, event_id: bytes, tenant: str) -> Event:
-    return Event(
-        event_id,
-        tenant,
-        draft.type,
-        draft.data,
-        draft.content_type,
-        draft.source or "",
-        draft.source_id,
-        draft.subject,
-        draft.time,
-        draft.ordering_key,
-        draft.deliver_at_ms,
-        draft.correlation_id,
-        draft.causation_id,
-        0,
-        draft.traceparent,
-        draft.tracestate,
-        draft.dataschema,
-        draft.extensions,
-    )
 
 
 def _places(pending: _Pending) -> list[int]:

@@ -219,7 +219,12 @@ class Connection(HttpToolsProtocol):
         if request.counted:
             self._release(request)
         self._shared.publisher.publish(
-            admission.tenant, admission.headers, admission.content_type, request.body, self._answered
+            admission.tenant,
+            admission.headers,
+            admission.content_type,
+            request.body,
+            self._answered,
+            admission.allowed,
         )
 
     def _answered(self, answer: Answer) -> None:

@@ -69,7 +69,7 @@ def publish_route(router: APIRouter, authority: Authority, publisher: Publisher,
 
     @router.post(
         PATH,
-        **operation("Publish", 202, "Published", body="Publication", refuses=(429,), tag="events"),
+        **operation("Publish", 202, "Published", body="Publication", tag="events"),
     )
     async def publish(request: Request) -> Response:
         """Durable once it is answered: a JSON event, a JSON array, or CloudEvents (structured, batched, binary)."""
@@ -83,7 +83,7 @@ def publish_route(router: APIRouter, authority: Authority, publisher: Publisher,
             if not answered.done():  # cancelled: the client is gone
                 answered.set_result(answer)
 
-        publisher.publish(admission.tenant, admission.headers, admission.content_type, body, done)
+        publisher.publish(admission.tenant, admission.headers, admission.content_type, body, done, admission.allowed)
         return response_of(await answered)
 
 

@@ -25,7 +25,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     500: "Our fault; it was logged",
     503: "Not now; see Retry-After",
 }
-_ALWAYS: Final = (400, 401, 403, 408, 413, 414, 422, 431, 500, 503)
+_ALWAYS: Final = (400, 401, 403, 404, 408, 413, 414, 422, 429, 431, 500, 503)
 _OPEN: Final = (400, 408, 413, 414, 422, 431, 500)
 
 QUERY: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {

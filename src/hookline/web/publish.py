@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -26,8 +26,17 @@ _SINGLE: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-
 class Publisher(Protocol):
     """Takes a publish: `flow.accept.Accept`."""
 
-    def publish(self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done) -> None:
-        """Call `done` exactly once, on the loop, maybe before this returns. Never raises."""
+    def publish(
+        self,
+        tenant: str,
+        headers: Mapping[str, str],
+        content_type: str,
+        body: bytes,
+        done: Done,
+        allowed: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Call `done` exactly once, on the loop, maybe before this returns. Never raises. `allowed` says which event
+        types may be published; None: all."""
         ...
 
 
@@ -40,6 +49,8 @@ class Admission(msgspec.Struct, frozen=True, gc=False):
     content_type: str
     expects: bool
     """The client waits for `100 Continue` (RFC 9110, 10.1.1)."""
+    allowed: Callable[[str], bool] | None
+    """Which event types his key may publish; None: all."""
 
 
 def admit(
@@ -74,6 +85,7 @@ def admit(
         passed,
         fields.get(b"content-type", b"").decode("latin-1"),
         b"expect" in fields and fields[b"expect"].lower() == b"100-continue",
+        principal.allowed,
     )
 
 

@@ -1,0 +1,41 @@
+"""How fast a tenant may publish: a bucket for each tenant with a rate, in events. In memory, of this process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from hookline.core.buckets import Buckets, burst_of
+from hookline.core.endpoint import RateSpec
+from hookline.core.errors import Refusal
+from hookline.ports.clock import Clock
+
+
+class PublishRates:
+    """The buckets. `rates` are those of the tenants that have one; it may change while in use."""
+
+    def __init__(self, rates: Mapping[str, RateSpec], clock: Clock) -> None:
+        self._rates = rates
+        self._clock = clock
+        self._buckets = Buckets()
+
+    def take(self, tenant: str, events: int) -> None:
+        """Count all events of a request, or none of them.
+
+        Raises `Refusal`: `rate_limited`, and `batch_too_large` when so many would never pass.
+        """
+        rate = self._rates[tenant]
+        burst = burst_of(rate)
+        if events > burst:
+            raise Refusal(
+                "batch_too_large",
+                f"This tenant may publish {burst} events at once (a burst), and this batch has {events}: divide it.",
+                extra={"events_max": burst},
+            )
+        wait_s = self._buckets.take(tenant, self._clock.monotonic_s() * 1000.0, rate, events)
+        if wait_s:
+            raise Refusal(
+                "rate_limited",
+                f"This tenant publishes more than {rate.n} events in {rate.per_s:g} s.",
+                retry_after_s=max(1, math.ceil(wait_s)),
+            )
