@@ -19,6 +19,7 @@ from hookline.core.consent import (
     endpoint_of_token,
     exceeds,
     make_challenge,
+    must_ask,
     origin_of,
     planned_try_s,
     read_callback,
@@ -26,7 +27,7 @@ from hookline.core.consent import (
     smaller_rate,
     token_subject,
 )
-from hookline.core.endpoint import RateSpec
+from hookline.core.endpoint import EndpointSpec, RateSpec
 
 CHALLENGE = make_challenge(bytes(range(CHALLENGE_RANDOM_BYTES)))
 ORIGIN = "hooks.example"
@@ -186,6 +187,7 @@ def test_headers_of_any_kind(headers: list[tuple[bytes, bytes]]) -> None:
         ("https://Hooks.Example:8443/behind/a/path", "hooks.example"),
         ("http://127.0.0.1:8400", "127.0.0.1"),
         ("http://[::1]:8400", "::1"),
+        ("https://Bücher.example/x", "xn--bcher-kva.example"),
         ("", "localhost"),
     ],
 )
@@ -258,6 +260,34 @@ def test_what_is_asked_for(own: RateSpec | None) -> None:
 def test_whether_to_ask_about_a_rate(new: RateSpec | None, old: RateSpec | None, asks: bool) -> None:
     """A rate above the one that was allowed, in the long run or at once, is asked about."""
     assert exceeds(new, old) is asks
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        ({}, False),
+        ({"description": "x", "event_types": ["a"], "headers": {"x": "y"}, "timeout_s": 1}, False),
+        ({"url": "https://other.example"}, True),
+        ({"kind": "mailbox"}, True),
+        ({"config": {"a": 1}}, True),
+        ({"verify": "challenge"}, True),
+        ({"verify": "none"}, False),
+        ({"verify": "none", "url": "https://other.example"}, False),
+        ({"rate": RateSpec(5)}, False),
+        ({"rate": RateSpec(20)}, True),
+        ({"rate": None}, True),
+    ],
+)
+def test_what_makes_it_another_endpoint(changes: dict[str, object], asks: bool) -> None:
+    """A change of where it leads, of how it is verified, or to a rate that was not allowed is asked about."""
+    old = {"url": "https://a.example", "verify": "cloudevents", "rate": RateSpec(10)}
+    assert must_ask(EndpointSpec(**old), EndpointSpec(**{**old, **changes})) is asks
+
+
+def test_only_the_handshake_is_about_a_rate() -> None:
+    """A challenge was not asked about a rate, so a higher one is nobody's business."""
+    old, new = (EndpointSpec("https://a.example", verify="challenge", rate=RateSpec(n)) for n in (1, 2))
+    assert not must_ask(old, new)
 
 
 # ---------------------------------------------------------------------------------------------- tokens, and when

@@ -13,11 +13,12 @@ import hmac
 import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.core.endpoint import RateSpec
+from hookline.core.address import parse_url
+from hookline.core.endpoint import EndpointSpec, RateSpec
+from hookline.core.errors import Refusal
 from hookline.core.ids import DELIVERY_BYTES, ROOT_BYTES
 from hookline.core.json_text import parse
 
@@ -82,8 +83,11 @@ class Permission(msgspec.Struct, frozen=True):
 
 
 def origin_of(public_url: str) -> str:
-    """`WebHook-Request-Origin`: the host name in our own address."""
-    return urlsplit(public_url).hostname or "localhost"
+    """`WebHook-Request-Origin`: the host name in our own address, in ASCII."""
+    try:
+        return parse_url(public_url).server_name
+    except Refusal:
+        return "localhost"
 
 
 def asked_per_min(rate: RateSpec | None) -> int:
@@ -171,6 +175,15 @@ def smaller_rate(own: RateSpec | None, per_min: int | None) -> RateSpec | None:
     if smaller is own and burst == _burst(own):
         return own
     return RateSpec(smaller.n, smaller.per_s, burst)
+
+
+def must_ask(old: EndpointSpec, new: EndpointSpec) -> bool:
+    """Whether a change makes it another endpoint to its receiver: it is unverified then, and asked."""
+    if new.verify == "none":
+        return False
+    if (new.verify, new.url, new.kind, new.config) != (old.verify, old.url, old.kind, old.config):
+        return True
+    return new.verify == "cloudevents" and exceeds(new.rate, old.rate)
 
 
 def exceeds(new: RateSpec | None, old: RateSpec | None) -> bool:
