@@ -19,7 +19,7 @@ from hookline.core.secret import Keyring
 from hookline.core.subscribe import encode_spec, parse_spec
 from hookline.flow.answers import Answer
 from hookline.flow.engine import Engine, Limits
-from hookline.ports.sender import SendRequest
+from hookline.ports.sender import Item, SendRequest
 from hookline.ports.store import Counts, DeliveryRow, EndpointRow, Query
 from hookline.testing.clock import ToldClock
 
@@ -60,6 +60,7 @@ class ScriptedSender:
         self.script: dict[str, list[Outcome]] = defaultdict(list)
         self.default: dict[str, Outcome] = {}
         self.sent: list[tuple[str, bytes, int]] = []
+        self.items: list[Item] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.running: dict[str, int] = defaultdict(int)
         self.most: dict[str, int] = defaultdict(int)
@@ -74,6 +75,7 @@ class ScriptedSender:
         url = request.endpoint.url
         item = request.items[0]
         self.sent.append((url, item.event.data, item.attempt))
+        self.items.append(item)
         self.running[url] += 1
         self.most[url] = max(self.most[url], self.running[url])
         try:
