@@ -9,13 +9,15 @@ from hookline.core.endpoint import RateSpec
 from hookline.core.quota import take
 
 BUCKETS_MAX: Final = 65_536
+_LOOKED_AT: Final = 2
 _NETWORK_BITS: Final = 64
 
 
 class Buckets:
-    """Buckets that are made when they are first used and forgotten when too many others were used since.
+    """Buckets that are made when they are first used and forgotten when they are full again, as others come.
 
-    A forgotten bucket is full again, so at most `buckets_max` names at a time are held to their rate exactly.
+    When there are too many, the one used longest ago is forgotten although it is not full: at most `buckets_max` names
+    at a time are held to their rate exactly.
     """
 
     def __init__(self, buckets_max: int = BUCKETS_MAX) -> None:
@@ -39,9 +41,18 @@ class Buckets:
             ahead_ms = min(max(before_ms - now_ms, 0.0), burst * interval_ms)
             return max(0.001, ahead_ms - (burst - count) * interval_ms) / 1000.0
         tats[name] = tat_ms
-        if len(tats) > self._buckets_max:
-            del tats[next(iter(tats))]
+        if not before_ms:
+            self._forget(now_ms)
         return 0.0
+
+    def _forget(self, now_ms: float) -> None:
+        """Two are looked at for each that comes: so what is full does not stay, and no call takes long."""
+        tats = self._tats
+        for _ in range(_LOOKED_AT):
+            oldest = next(iter(tats))
+            if tats[oldest] > now_ms and len(tats) <= self._buckets_max:
+                return
+            del tats[oldest]
 
     def give_back(self, name: object, rate: RateSpec, count: int = 1) -> None:
         """What was just taken was not used."""

@@ -82,7 +82,7 @@ class Door:
 
     def enter(self, request: Request, scope: str, *parameters: str) -> Visit:
         """Authorize, and read the query parameters that the route knows. Raises `Refusal`."""
-        principal = self._authority.authorize(request.scope["headers"], scope)
+        principal = self._authority.authorize(request.scope["headers"], scope, client_of(request))
         return Visit(principal, read_parameters(request, parameters))
 
     async def body(self, request: Request) -> bytes:
@@ -95,6 +95,11 @@ class Door:
         if request.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
             raise Refusal("unsupported_media_type", "Content-Encoding other than identity is not accepted.")
         return await read_body(request, self._body_bytes_max)
+
+
+def client_of(request: Request) -> str:
+    """The client's address; empty where the server knows none."""
+    return request.client.host if request.client is not None else ""
 
 
 def read_parameters(request: Request, known: tuple[str, ...]) -> Mapping[str, str]:

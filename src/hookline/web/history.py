@@ -17,7 +17,7 @@ from hookline.flow.answers import Answer
 from hookline.flow.deliveries import Deliveries, Replay, Replayed
 from hookline.ports.store import Query
 from hookline.web.auth import MANAGE, READ, Authority
-from hookline.web.door import Door, Visit, answer, identifier_in_path, read_body, read_parameters
+from hookline.web.door import Door, Visit, answer, client_of, identifier_in_path, read_body, read_parameters
 from hookline.web.errors import response_of
 from hookline.web.operation import operation
 from hookline.web.publish import PATH, Publisher, admit
@@ -74,7 +74,7 @@ def publish_route(router: APIRouter, authority: Authority, publisher: Publisher,
     async def publish(request: Request) -> Response:
         """Durable once it is answered: a JSON event, a JSON array, or CloudEvents (structured, batched, binary)."""
         headers = request.scope["headers"]
-        admission = admit(headers, dict(headers), authority, bytes_max)
+        admission = admit(headers, dict(headers), authority, bytes_max, client_of(request))
         read_parameters(request, ())
         body = await read_body(request, bytes_max)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -167,7 +167,7 @@ class FrontProtocol(Connection):
             request = Request(version == "1.1" and parser.should_keep_alive())
             self._chunked = b"transfer-encoding" in fields
             if self.url == _PUBLISH_TARGET and method == b"POST":
-                admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max)
+                admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max, client)
                 request.admission = admission
                 self._expecting = admission.expects and version == "1.1"
             else:

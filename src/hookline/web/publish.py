@@ -54,9 +54,13 @@ class Admission(msgspec.Struct, frozen=True, gc=False):
 
 
 def admit(
-    headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes], authority: Authority, bytes_max: int
+    headers: Sequence[tuple[bytes, bytes]],
+    fields: Mapping[bytes, bytes],
+    authority: Authority,
+    bytes_max: int,
+    client: str = "",
 ) -> Admission:
-    """Judge a publish by its headers (`fields` is the same as a mapping, names in lower case).
+    """Judge a publish by its headers (`fields` is the same as a mapping, names in lower case) and its client's address.
 
     Raises `Refusal`: `unauthorized` before anything else, then `unsupported_media_type`, `payload_too_large`.
     """
@@ -64,10 +68,13 @@ def admit(
         authorization = fields.get(b"authorization")
         tenant = fields.get(b"hookline-tenant")
         principal = authority.judge(
-            (authorization,) if authorization is not None else (), (tenant,) if tenant is not None else (), PUBLISH
+            (authorization,) if authorization is not None else (),
+            (tenant,) if tenant is not None else (),
+            PUBLISH,
+            client,
         )
     else:
-        principal = authority.authorize(headers, PUBLISH)
+        principal = authority.authorize(headers, PUBLISH, client)
         once(headers, _SINGLE)
     encoding = fields.get(b"content-encoding")
     if encoding is not None and encoding.lower() not in (b"identity", b""):
