@@ -4,7 +4,7 @@ V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash dev lock clean
+.PHONY: help run test check bench crash dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
 
 dev: $(V)/.test ## everything a contributor needs in .venv
 	@echo ". $(V)/bin/activate   then: hookline --help, make check, make test"
+
+docs: $(V)/.test ## write what of the documentation is generated again
+	@$(V)/bin/python -m tests.arch.reference
 
 lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv

@@ -83,13 +83,18 @@ def _sentence(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def route_rows() -> list[str]:
-    """Every operation of the OpenAPI document: method, path, what it does."""
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of this version."""
+    from hookline.version import __version__
     from hookline.web.document import openapi
 
-    document = openapi(_application(), "0")
+    return openapi(_application(), __version__)
+
+
+def route_rows() -> list[str]:
+    """Every operation of the OpenAPI document: method, path, what it does."""
     rows = []
-    for path, item in document["paths"].items():
+    for path, item in openapi_document()["paths"].items():
         for method, operation in item.items():
             does = f"{operation['summary']}. {_sentence(operation.get('description'))}"
             rows.append(f"| `{method.upper()}` | `{path}` | {cell(does)} |")
@@ -118,3 +123,19 @@ def _application() -> Any:
         observer=nothing,
     )
     return gate._app
+
+
+def write_postman() -> None:
+    """Write the Postman collection of the documentation again: `make docs`."""
+    import json
+
+    from tests.arch.tree import ROOT
+
+    from hookline.web.postman import postman
+
+    text = json.dumps(postman(openapi_document()), indent=1, ensure_ascii=False)
+    (ROOT / "docs" / "reference" / "hookline.postman_collection.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_postman()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from hookline.cli.client import Client
@@ -13,7 +15,12 @@ def add_to(app: typer.Typer) -> None:
     app.command()(openapi)
 
 
-def openapi() -> None:
+def openapi(
+    postman: Annotated[bool, typer.Option("--postman", help="Print it as a Postman collection (format 2.1).")] = False,
+) -> None:
     """Print the OpenAPI 3.1 document of the server."""
+    from hookline.web.postman import postman as collection
+
     with Client() as client:
-        terminal.document(client.call("GET", "/openapi.json"))
+        document = client.call("GET", "/openapi.json")
+    terminal.document(collection(document) if postman else document)
