@@ -121,7 +121,7 @@ class Deliveries:
         for attempt in stored:
             record = AttemptRecord.unpack(attempt.packed)
             identifier = ids.attempt_id(attempt.delivery_id, attempt.fence)
-            views.append(AttemptView(identifier, record, _request_body(record, event)))
+            views.append(AttemptView(identifier, record, request_body(record, event)))
         return views
 
     async def retry(self, tenant: str, delivery_id: bytes) -> DeliveryRow:
@@ -180,7 +180,8 @@ class Deliveries:
         return await self._store.counts(tenant)
 
 
-def _request_body(record: AttemptRecord, event: Event | None) -> bytes | None:
+def request_body(record: AttemptRecord, event: Event | None) -> bytes | None:
+    """The body as it was sent; None: there was none, or its event is gone."""
     exchange = record.exchange
     if exchange is None:
         return None

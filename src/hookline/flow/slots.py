@@ -91,6 +91,17 @@ class Slots:
         destination.in_flight -= 1
         self.in_flight -= 1
 
+    def borrow(self, destination: Destination) -> bool:
+        """Take one of a destination's slots for a request that is no delivery; False: there is none."""
+        if destination.in_flight >= self._host_concurrency_max:
+            return False
+        destination.in_flight += 1
+        return True
+
+    def hand_back(self, destination: Destination) -> None:
+        """That request ended."""
+        destination.in_flight -= 1
+
     def free(self, channel: Channel) -> bool:
         """Whether one more attempt of it may start now; where it is not its own cap, it waits in line."""
         if self._behind() or self.in_flight >= self._limit(channel):
