@@ -6,6 +6,7 @@ it, on any node.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
@@ -95,6 +96,7 @@ class Endpoints:
         self._clock = clock
         self._ids = ids
         self._notify = notify
+        self._making = asyncio.Lock()
 
     async def create(self, tenant: str, body: bytes) -> Described:
         """Make an endpoint of the JSON that a client sent; it gets every event accepted after this returns."""
@@ -111,7 +113,16 @@ class Endpoints:
             sealed=self._seal(Secrets([SigningKey(secret)], spec.auth)),
             warnings=warnings,
         )
-        return await self._changed(await self._store.put_endpoint(row))
+        return await self._changed(await self._put_new(row))
+
+    async def _put_new(self, row: EndpointRow) -> EndpointRow:
+        spec = self._registry.tenant(row.tenant)
+        if spec is None or spec.endpoints_max is None:
+            return await self._store.put_endpoint(row)
+        async with self._making:  # counting and making are one step, so that the limit is exact
+            if await self._catalogue.endpoint_count(row.tenant) >= spec.endpoints_max:
+                raise Refusal("limit_reached", f"This tenant may have {spec.endpoints_max} endpoints, and has them.")
+            return await self._store.put_endpoint(row)
 
     async def get(self, tenant: str, reference: str) -> Described:
         """One endpoint, by id or uid."""

@@ -13,8 +13,9 @@ from typing import Final
 from hookline.core.api_key import Key
 from hookline.core.buckets import Buckets, network_of
 from hookline.core.endpoint import RateSpec
-from hookline.core.errors import Refusal
+from hookline.core.errors import Refusal, StoreUnavailable
 from hookline.ports.clock import Clock
+from hookline.ports.observer import Observer
 from hookline.ports.store import Store
 
 FLUSH_S: Final = 10.0
@@ -23,9 +24,10 @@ FLUSH_S: Final = 10.0
 class KeyGuard:
     """Asked at every request of an issued key."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, observer: Observer | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._observer = observer
         self._of_keys = Buckets()
         self._of_addresses = Buckets()
         self.noted: dict[bytes, int] = {}
@@ -72,6 +74,14 @@ class KeyGuard:
                 self.noted.setdefault(key_id, used_ms)
             raise
         return False
+
+    async def close(self) -> None:
+        """Write down what is noted, if the store takes it: the process ends."""
+        try:
+            await self.flush()
+        except StoreUnavailable as error:
+            if self._observer is not None:
+                self._observer.warn("key_uses_left", keys=len(self.noted), error=str(error))
 
 
 def _too_many(whose: str, rate: RateSpec, wait_s: float) -> Refusal:
