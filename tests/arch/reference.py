@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from hookline.adapters.observers.prometheus import PrometheusObserver
@@ -111,17 +112,8 @@ def _application() -> Any:
     from hookline.web.app import build_app
     from hookline.web.auth import Authority
 
-    nothing: Any = None
-    gate = build_app(
-        authority=Authority({}),
-        publisher=nothing,
-        endpoints=nothing,
-        event_types=nothing,
-        deliveries=nothing,
-        ready=nothing,
-        metrics=nothing,
-        observer=nothing,
-    )
+    nothing: dict[str, Any] = dict.fromkeys(inspect.signature(build_app).parameters)
+    gate = build_app(**nothing | {"authority": Authority({})})
     return gate._app
 
 
