@@ -23,6 +23,7 @@ from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.health import HealthKeeper
+from hookline.flow.key_guard import FLUSH_S, KeyGuard
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.report import Report
@@ -83,6 +84,7 @@ class Engine:
         self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
+        self.key_guard = KeyGuard(store, clock, observer)
         self.report = Report(store, self.registry, self.ids)
         self.wake = Wake(clock, self._tenant_of)
         self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
@@ -127,6 +129,7 @@ class Engine:
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
+        self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
         self.registry.watch(self._endpoint_changed)
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
@@ -229,6 +232,7 @@ class Engine:
         for sender in self.senders.values():
             await sender.close()
         await self.queue.close()
+        await self.key_guard.close()
         await self.store.stop()
         return ended
 
