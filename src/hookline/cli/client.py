@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -12,6 +13,8 @@ from hookline.cli.terminal import terminal
 from hookline.version import __version__
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 URL_DEFAULT: Final = "http://127.0.0.1:8400"
@@ -65,7 +68,7 @@ class Client:
                 timeout=TIMEOUT_S,
                 trust_env=False,
                 transport=transport,
-                verify=url.startswith("https://"),  # a context for nothing costs 20 ms
+                verify=_trusted() if url.startswith("https://") else False,  # a context for nothing costs 20 ms
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise usage(f"{url!r} or the key cannot be used: {error}") from None
@@ -92,13 +95,34 @@ class Client:
             else:
                 response = self._http.request(method, path, content=content, params=given, headers=headers)
         except httpx2.TransportError as error:
-            raise CommandError(
-                f"cannot reach {self._url} ({_why(error)}); is `hookline serve` running, and HOOKLINE_URL right?",
-                ExitCode.UNREACHABLE,
-            ) from error
+            raise self._unreachable(error) from error
         except (httpx2.InvalidURL, UnicodeEncodeError) as error:
             raise usage(f"this cannot be sent: {error}") from None
         return self._read(response)
+
+    @contextmanager
+    def stream(
+        self, path: str, *, read_s: float | None, params: Mapping[str, str] | None = None
+    ) -> Iterator[httpx2.Response]:
+        """GET an answer that is read piece by piece; between two pieces at most `read_s` (None: for ever). What fails
+        while it is read is a `CommandError`, too."""
+        import httpx2
+
+        timeout = httpx2.Timeout(TIMEOUT_S, read=read_s)
+        try:
+            with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+                if not response.is_success:
+                    response.read()
+                    self._read(response)
+                yield response
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> CommandError:
+        return CommandError(
+            f"cannot reach {self._url} ({_why(error)}); is `hookline serve` running, and HOOKLINE_URL right?",
+            ExitCode.UNREACHABLE,
+        )
 
     def pages(self, path: str, params: Mapping[str, str | int | None], limit: int) -> tuple[list[dict[str, Any]], Any]:
         """Up to `limit` rows of a list (0: all), over as many pages as it takes, and the cursor for the next."""
@@ -170,6 +194,20 @@ class Client:
                 else "; set HOOKLINE_KEY, or run this where the server's hookline.key is"
             )
         return line
+
+
+def _trusted() -> ssl.SSLContext:
+    """What is trusted of servers: the system's certificates, and those in HOOKLINE_CA_FILE."""
+    import httpx2
+
+    context = httpx2.create_ssl_context()
+    named = os.environ.get("HOOKLINE_CA_FILE", "").strip()
+    if named:
+        try:
+            context.load_verify_locations(named)
+        except OSError as error:
+            raise usage(f"HOOKLINE_CA_FILE {named} cannot be used: {error.strerror or error}") from None
+    return context
 
 
 def _violation(item: Mapping[str, object]) -> str:
