@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from hookline.adapters.stores.sqlite import lanes, queries
 from hookline.adapters.stores.sqlite.counters import NEW
 from hookline.adapters.stores.sqlite.record import close, leave_lane
-from hookline.adapters.stores.sqlite.rows import ClosedRow, OpenRow
+from hookline.adapters.stores.sqlite.rows import ERASED, ClosedRow, OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -57,8 +56,19 @@ def reopen(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> 
     if closed.state == _DELIVERED:
         raise _wrong(closed.state, "retried")
     _refuse_deleted(transaction, closed.endpoint_id)
+    found = transaction.execute(queries.EVENT_EXISTS, (closed.event_id,)).fetchone()
+    if found is not None and found[2] == ERASED:
+        raise Conflict("its event was erased", code="wrong_state")
+    state = open_again(transaction, closed, 0 if closed.replay_of is None else 1, {})
+    row = _open(transaction, tenant, delivery_id)
+    assert row is not None
+    return _ref(row, State(state))
+
+
+def open_again(transaction: Transaction, closed: ClosedRow, rank: int, due_s: lanes.Due) -> int:
+    """Move a failed or discarded delivery back to the open ones, at its place in its lane; its state."""
     state = _PENDING if closed.lane is None else _HELD
-    transaction.execute(queries.CLOSED_DELETE, (delivery_id,))
+    transaction.execute(queries.CLOSED_DELETE, (closed.id,))
     transaction.execute(
         queries.OPEN_REOPEN,
         (
@@ -67,7 +77,7 @@ def reopen(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> 
             closed.endpoint_id,
             closed.tenant,
             state,
-            0 if closed.replay_of is None else 1,
+            rank,
             transaction.now_ms,
             closed.fence,
             closed.attempts,
@@ -78,13 +88,14 @@ def reopen(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> 
         ),
     )
     transaction.moved(closed.tenant, closed.endpoint_id, closed.state, state)
-    if closed.lane is not None:
+    if closed.lane is None:
+        lanes.sooner(due_s, closed.endpoint_id, 0.0)
+    else:
         lanes.unblock(transaction, closed.endpoint_id, closed.lane, closed.id)
-        lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, {})
-    row = _open(transaction, tenant, delivery_id)
-    assert row is not None
-    _tell(transaction, closed, row.state)
-    return _ref(row, State(row.state))
+        lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, due_s)
+        state = transaction.execute(queries.LANE_STATE, (closed.id,)).fetchone()[0]
+    _tell(transaction, closed, state)
+    return state
 
 
 def _tell(transaction: Transaction, row: OpenRow | ClosedRow, after: int) -> None:
@@ -154,23 +165,36 @@ def replay(
     found = transaction.execute(queries.EVENT_EXISTS, (event_id,)).fetchone()
     if found is None or (tenant is not None and found[0] != tenant):
         raise NotFound("no such event")
+    owner, size_bytes, encoding = found
+    if encoding == ERASED:
+        raise Conflict("the event was erased", code="wrong_state")
     transaction.require_registry(registry_version)
-    owner, size_bytes = found
-    due_s: dict[bytes, float] = {}
-    rows: list[tuple[Any, ...]] = []
+    due_s: lanes.Due = {}
     for delivery in deliveries:
         delivery_id = ids.delivery_id(root, delivery.ordinal)
-        state, seq = _PENDING, None
-        if delivery.lane is not None:
-            head, seq = lanes.append(transaction, delivery.endpoint_id, delivery.lane, delivery_id)
-            if not head:
-                state = _HELD
-        place = (1, transaction.now_ms, 0, 0, 0, size_bytes, delivery.lane, seq)
-        rows.append((delivery_id, event_id, delivery.endpoint_id, owner, state, *place))
-        transaction.moved(owner, delivery.endpoint_id, NEW, state)
-        if state == _PENDING:
-            due_s[delivery.endpoint_id] = 0.0
-    transaction.execute_many(queries.OPEN_ADD_ANY, rows)
-    replays = [(event_id, row[0]) for row in rows]
-    transaction.execute_many(queries.REPLAY_ADD, replays)
+        deliver_again(transaction, owner, event_id, size_bytes, delivery.endpoint_id, delivery_id, delivery.lane, due_s)
     return due_s
+
+
+def deliver_again(
+    transaction: Transaction,
+    tenant: str,
+    event_id: bytes,
+    size_bytes: int,
+    endpoint_id: bytes,
+    delivery_id: bytes,
+    lane: str | None,
+    due_s: lanes.Due,
+) -> None:
+    """Make one new delivery of an old event, behind the live ones and at the end of its lane."""
+    state, seq = _PENDING, None
+    if lane is not None:
+        head, seq = lanes.append(transaction, endpoint_id, lane, delivery_id)
+        if not head:
+            state = _HELD
+    place = (1, transaction.now_ms, 0, 0, 0, size_bytes, lane, seq)
+    transaction.execute(queries.OPEN_ADD_ANY, (delivery_id, event_id, endpoint_id, tenant, state, *place))
+    transaction.execute(queries.REPLAY_ADD, (event_id, delivery_id))
+    transaction.moved(tenant, endpoint_id, NEW, state)
+    if state == _PENDING:
+        lanes.sooner(due_s, endpoint_id, 0.0)

@@ -288,10 +288,6 @@ STREAM_CHANGES = (
     " ORDER BY n LIMIT ?"
 )
 EVENT_NUMBER = "SELECT rowid FROM events WHERE id = ?"
-# Times go up with the numbers: the oldest `limit` rows are looked at, whatever there is.
-CHANGES_PURGE = (
-    "DELETE FROM changes WHERE n IN (SELECT n FROM (SELECT n, at_ms FROM changes ORDER BY n LIMIT ?) WHERE at_ms < ?)"
-)
 
 # ---------------------------------------------------------------------------------------------------- upkeep
 
@@ -317,8 +313,9 @@ HELD_OF = (
     " LIMIT ?"
 )
 FANOUT_OLDEST = (
-    "SELECT f.n, f.event_id, f.tenant, f.ordinal, f.due_ms, f.size_bytes, length(f.endpoint_ids), c.done"
-    " FROM fanouts f JOIN fanout_cursors c ON c.n = f.n ORDER BY f.n LIMIT 1"
+    "SELECT f.n, f.event_id, f.tenant, f.ordinal, f.due_ms, f.size_bytes, length(f.endpoint_ids), c.done,"
+    " (SELECT encoding FROM events WHERE id = f.event_id) FROM fanouts f JOIN fanout_cursors c ON c.n = f.n"
+    " ORDER BY f.n LIMIT 1"
 )
 FANOUT_DONE = "UPDATE fanout_cursors SET done = ? WHERE n = ?"
 FANOUT_DELETE = "DELETE FROM fanouts WHERE n = ?"
@@ -326,7 +323,7 @@ FANOUT_CURSOR_DELETE = "DELETE FROM fanout_cursors WHERE n = ?"
 FANOUT_ANY = "SELECT EXISTS (SELECT 1 FROM fanouts)"
 DEDUPE_WALK = "SELECT key, kind, expires_ms FROM dedupe WHERE (key, kind) > (?, ?) ORDER BY key, kind LIMIT ?"
 DEDUPE_FORGET = "DELETE FROM dedupe WHERE key = ? AND kind = ?"
-EVENT_EXISTS = "SELECT tenant, length(data) FROM events WHERE id = ?"
+EVENT_EXISTS = "SELECT tenant, length(data), encoding FROM events WHERE id = ?"
 REPLAY_ADD = "INSERT INTO replays (event_id, delivery_id) VALUES (?, ?)"
 OPEN_REOPEN = (
     "INSERT INTO open (id, event_id, endpoint_id, tenant, state, rank, due_ms, fence, attempts, size_bytes, lane,"

@@ -11,6 +11,11 @@ from hookline.core import ids
 from hookline.core.event import Event
 from hookline.ports.store import KeyRow, TenantRow
 
+AS_IS = 0
+"""`events.encoding`: the payload is kept as it is."""
+ERASED = 1
+"""`events.encoding`: the payload was erased on request."""
+
 
 class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What of an event has no column of its own. New fields go to the end."""
@@ -75,7 +80,7 @@ def event_parameters(event: Event) -> tuple[Any, ...]:
 def event(row: Sequence[Any]) -> Event:
     """The event of a row of `queries.EVENT_COLUMNS`."""
     identifier, tenant, kind, source, source_id, subject, content_type, attributes, encoding, data = row
-    assert encoding == 0, "a payload encoding that this release does not write"
+    assert encoding in (AS_IS, ERASED), "a payload encoding that this release does not write"
     rest = _decode(attributes)
     return Event(
         id=identifier,
@@ -96,6 +101,7 @@ def event(row: Sequence[Any]) -> Event:
         tracestate=rest.tracestate,
         dataschema=rest.dataschema,
         extensions=rest.extensions,
+        erased=encoding == ERASED,
     )
 
 
@@ -153,3 +159,8 @@ class ClosedRow(msgspec.Struct, gc=False):
     lane: str | None
     seq: int | None
     reason: str | None
+
+    @property
+    def event_id(self) -> bytes:
+        """The event it delivers."""
+        return self.replay_of if self.replay_of is not None else self.id[: ids.ROOT_BYTES]

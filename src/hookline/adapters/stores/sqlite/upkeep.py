@@ -9,7 +9,7 @@ from typing import Any
 from hookline.adapters.stores.sqlite import counters, lanes, queries, work_queries
 from hookline.adapters.stores.sqlite.counters import UNFOLDED
 from hookline.adapters.stores.sqlite.record import close
-from hookline.adapters.stores.sqlite.rows import OpenRow
+from hookline.adapters.stores.sqlite.rows import ERASED, OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -27,7 +27,8 @@ _REASON_DELETED = "endpoint_deleted"
 Lane = tuple[bytes, str]
 
 
-def _ref(row: Sequence[Any]) -> OpenRef:
+def open_ref(row: Sequence[Any]) -> OpenRef:
+    """The reference of a row of id, fence, endpoint_id, tenant, event_id, state, lost."""
     delivery_id, fence, endpoint_id, tenant, event_id, state, lost = row
     return OpenRef(
         delivery_id=delivery_id,
@@ -54,19 +55,19 @@ class Orphans:
                 return found[:limit]
             wanted = list(self._left)[start : start + 256]
             still = {row[0]: row for row in queries.LEASED_AMONG.rows(connection, wanted)}
-            found += [_ref(still[key]) for key in wanted if key in still and still[key][1] == self._left[key]]
+            found += [open_ref(still[key]) for key in wanted if key in still and still[key][1] == self._left[key]]
         if len(found) >= limit:
             return found[:limit]
         self._left = {ref.delivery_id: ref.fence for ref in found}
         late = connection.execute(queries.LEASES_EXPIRED, (now_ms - LEASE_LATE_MS, limit))
         known = set(self._left)
-        found += [_ref(row) for row in late if row[0] not in known]
+        found += [open_ref(row) for row in late if row[0] not in known]
         return found[:limit]
 
 
 def oldest(connection: sqlite3.Connection, endpoint_id: bytes, limit: int) -> list[OpenRef]:
     """`Upkeep.oldest`, from a reader: by their due time, live ones first."""
-    return [_ref(row) for row in connection.execute(queries.OLDEST_PENDING, (endpoint_id, limit))]
+    return [open_ref(row) for row in connection.execute(queries.OLDEST_PENDING, (endpoint_id, limit))]
 
 
 def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bool]:
@@ -74,14 +75,18 @@ def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bo
     found = transaction.execute(queries.FANOUT_OLDEST).fetchone()
     if found is None:
         return {}, False
-    number, event_id, tenant, ordinal, due_ms, size_bytes, packed_bytes, done = found
+    number, event_id, tenant, ordinal, due_ms, size_bytes, packed_bytes, done, encoding = found
     width = ids.ROOT_BYTES
     # Only this step's part of the long value is read.
     with transaction.connection.blobopen("fanouts", "endpoint_ids", number, readonly=True) as packed:
         packed.seek(done * width)
         step = packed.read(limit * width)
     endpoint_ids = [step[at : at + width] for at in range(0, len(step), width)]
-    living = {row[0] for row in queries.ENDPOINTS_LIVING.rows(transaction.connection, endpoint_ids)}
+    living: set[bytes] = set()
+    reason: str | None = None  # of an erased event nobody gets anything: discarded by who erased it
+    if encoding != ERASED:
+        living = {row[0] for row in queries.ENDPOINTS_LIVING.rows(transaction.connection, endpoint_ids)}
+        reason = _REASON_DELETED
     pending: list[Any] = []
     discarded: list[tuple[Any, ...]] = []
     for at, endpoint_id in enumerate(endpoint_ids, done):
@@ -92,10 +97,10 @@ def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bo
             transaction.moved(tenant, endpoint_id, UNFOLDED, _PENDING)
         else:
             now_ms = transaction.now_ms
-            end = (_DISCARDED, now_ms, 0, 0, 0, size_bytes, None, None, _REASON_DELETED)
+            end = (_DISCARDED, now_ms, 0, 0, 0, size_bytes, None, None, reason)
             discarded.append((delivery_id, None, endpoint_id, tenant, *end))
             transaction.moved(tenant, endpoint_id, UNFOLDED, _DISCARDED)
-            words = (State.PENDING.word, State.DISCARDED.word, _REASON_DELETED)
+            words = (State.PENDING.word, State.DISCARDED.word, reason)
             transaction.changed(tenant, endpoint_id, delivery_id, *words)
     queries.OPEN_ADD.run(transaction.connection, pending)
     transaction.execute_many(queries.CLOSED_ADD, discarded)

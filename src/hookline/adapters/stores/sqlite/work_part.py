@@ -1,22 +1,21 @@
-"""What runs beside, on SQLite: `ports.store.Upkeep`, `Confirmations`, `Retention` and `Replays`."""
+"""What runs beside, on SQLite: `ports.store.Upkeep`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
-from hookline.adapters.stores.sqlite import again, confirm, counters, upkeep
+from hookline.adapters.stores.sqlite import again, counters, upkeep
 from hookline.adapters.stores.sqlite.foundation import LONG_READ_S_MAX, SqliteBase
 from hookline.core.errors import StoreUnavailable
 from hookline.ports.store import (
     NewDelivery,
     OpenRef,
-    Unconfirmed,
 )
 
 
 class WorkPart(SqliteBase):
-    """What runs beside, on SQLite: `ports.store.Upkeep`, `Confirmations`, `Retention` and `Replays`."""
+    """What runs beside, on SQLite: `ports.store.Upkeep`."""
 
     async def lost(self, limit: int = 1000) -> Sequence[OpenRef]:
         """`Upkeep.lost`."""
@@ -80,13 +79,3 @@ class WorkPart(SqliteBase):
             registry_version=registry_version,
         )
         return await self._write(work, len(deliveries))
-
-    async def confirm(self, delivery_id: bytes, success: bool, message: bytes) -> bool:
-        """`Confirmations.confirm`."""
-        return await self._write(
-            partial(confirm.confirm, delivery_id=delivery_id, success=success, message=message), 1, len(message)
-        )
-
-    async def unconfirmed(self, limit: int = 500) -> Sequence[Unconfirmed]:
-        """`Confirmations.unconfirmed`."""
-        return await self._read(partial(confirm.unconfirmed, now_ms=self.now_ms(), limit=limit))

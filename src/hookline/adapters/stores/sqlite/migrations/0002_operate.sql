@@ -63,3 +63,6 @@ CREATE TABLE changes (
     after       TEXT NOT NULL,
     reason      TEXT
 );
+
+-- Tombstones that nothing is left of.
+CREATE INDEX endpoints_gone ON endpoints (id) WHERE deleted = 2;

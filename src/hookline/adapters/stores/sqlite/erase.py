@@ -1,0 +1,122 @@
+"""Erasing an event's payload for ever: from its row, from what was sent and answered, and from the free pages.
+
+SQLite leaves what is deleted where it was, until the room is needed. With `secure_delete` it overwrites it with zeros;
+that costs a write per page, so it is on for these statements only. The write-ahead log still has the old pages until
+its next frames overwrite them, at most `checkpoint.RESTART_BYTES` later.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from hookline.adapters.stores.sqlite import queries, work_queries
+from hookline.adapters.stores.sqlite.record import close, leave_lane
+from hookline.adapters.stores.sqlite.rows import ERASED, OpenRow
+from hookline.adapters.stores.sqlite.transaction import Transaction
+from hookline.core import ids
+from hookline.core.attempt import BodyEncoding, Kind
+from hookline.core.delivery import State
+from hookline.core.errors import Conflict, NotFound
+from hookline.core.history import AttemptRecord
+
+ATTEMPTS_PER_STEP = 100
+_LEASED = int(State.LEASED)
+_DISCARDED = int(State.DISCARDED)
+_WIDTH = ids.ROOT_BYTES
+_LAST = b"\xff" * (ids.DELIVERY_BYTES - ids.ROOT_BYTES)
+
+
+@contextmanager
+def _overwriting(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is deleted or made shorter within is zeroed in the file."""
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA secure_delete = OFF").fetchall()
+
+
+def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
+    """The first half of `Retention.erase`, in the writer's transaction: from here on nothing of the event is sent or
+    told; how many deliveries were discarded, those counted that a fan-out has not unfolded yet."""
+    found = transaction.execute(queries.EVENT_EXISTS, (event_id,)).fetchone()
+    if found is None or (tenant is not None and found[0] != tenant):
+        raise NotFound("no such event")
+    first, last = event_id, event_id + _LAST
+    columns = transaction.execute(work_queries.OPEN_OF_EVENT, (first, last)).fetchall()
+    columns += transaction.execute(work_queries.OPEN_OF_REPLAYS, (event_id,)).fetchall()
+    rows = [OpenRow(*row) for row in columns]
+    if any(row.state == _LEASED for row in rows):
+        raise Conflict("a delivery of it is in flight", code="wrong_state")
+    with _overwriting(transaction.connection):
+        transaction.execute(work_queries.EVENT_ERASE, (ERASED, event_id))
+        for row in rows:
+            transaction.execute(work_queries.CONFIRMATION_FORGET, (row.id,))
+    for row in rows:
+        _discard(transaction, row)
+    folded = 0
+    for size_bytes, done in transaction.execute(work_queries.FANOUTS_OF_EVENT, (event_id,)):
+        folded += size_bytes // _WIDTH - done
+    return len(rows) + folded
+
+
+def _discard(transaction: Transaction, row: OpenRow) -> None:
+    if row.lane is not None:  # closing one may have promoted another
+        row = OpenRow(*transaction.execute(queries.OPEN_FIND, (row.id,)).fetchone())
+    close(transaction, row, _DISCARDED, row.reason)
+    leave_lane(transaction, row, {})
+    words = (State(row.state).word, State.DISCARDED.word)
+    transaction.changed(row.tenant, row.endpoint_id, row.id, *words, row.reason)
+
+
+Range = tuple[bytes, int, bytes]
+"""Attempts behind (delivery, fence), up to the last of a delivery."""
+
+
+def ranges(connection: sqlite3.Connection, event_id: bytes) -> list[Range]:
+    """Where an event's attempts are: those of its own deliveries, and those of each replay."""
+    replays = connection.execute(work_queries.REPLAYS_OF, (event_id,)).fetchall()
+    return [(event_id, -1, event_id + _LAST), *((delivery_id, -1, delivery_id) for (delivery_id,) in replays)]
+
+
+def look(connection: sqlite3.Connection, left: Sequence[Range]) -> tuple[list[tuple[bytes, int]], list[Range]]:
+    """The next attempts as (packed without what was sent and answered, rowid), from a reader, and what is left."""
+    found: list[tuple[bytes, int]] = []
+    left = list(left)
+    while left and len(found) < ATTEMPTS_PER_STEP:
+        asked = ATTEMPTS_PER_STEP - len(found)
+        rows = connection.execute(work_queries.ATTEMPTS_OF, (*left[0], asked)).fetchall()
+        found += [(_without_exchange(packed, delivery_id, fence), rowid) for rowid, delivery_id, fence, packed in rows]
+        if len(rows) == asked:
+            left[0] = (rows[-1][1], rows[-1][2], left[0][2])
+        else:
+            del left[0]
+    return found, left
+
+
+def _without_exchange(packed: bytes, delivery_id: bytes, fence: int) -> bytes:
+    try:
+        record = AttemptRecord.unpack(packed)
+    except msgspec.DecodeError:  # what cannot be read may hold anything
+        return AttemptRecord(number=fence, at_ms=ids.time_ms(delivery_id), kind=Kind.RETRY.value).pack()
+    exchange = record.exchange
+    if exchange is not None:
+        exchange = msgspec.structs.replace(
+            exchange,
+            body_prefix=b"",
+            body_suffix=b"",
+            body_encoding=int(BodyEncoding.NONE),
+            response_headers=[],
+            response_body=b"",
+        )
+    return msgspec.structs.replace(record, detail="", exchange=exchange).pack()
+
+
+def write(transaction: Transaction, rows: Sequence[tuple[bytes, int]]) -> None:
+    """The second half of `Retention.erase`, some attempts per commit, in the writer's transaction."""
+    with _overwriting(transaction.connection):
+        transaction.execute_many(work_queries.ATTEMPT_REPLACE, rows)
