@@ -37,7 +37,9 @@ from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
+from hookline.flow.keys import Keys
 from hookline.flow.route import matches
+from hookline.flow.tenants import Tenants
 from hookline.key_files import operator_key, secret_keys
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
@@ -178,7 +180,7 @@ class Program:
     def _front(self) -> Front:
         engine = self.engine
         catalogue = Catalogue(self.store)
-        authority = Authority(operator_keys(self._key))
+        authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
@@ -204,6 +206,8 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
+            tenants=Tenants(self.store, engine.registry, catalogue),
+            keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
             deliveries=deliveries,
             ready=self.ready,
             metrics=self.metrics.page,

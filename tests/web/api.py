@@ -24,8 +24,11 @@ from hookline.flow.catalogue import Catalogue
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
+from hookline.flow.key_guard import KeyGuard
+from hookline.flow.keys import Keys
 from hookline.flow.registry import Registry
 from hookline.flow.route import matches
+from hookline.flow.tenants import Tenants
 from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
 from hookline.testing.clock import ToldClock
 from hookline.web.server import Front
@@ -142,12 +145,16 @@ def services(
     catalogue = Catalogue(store)
     maker = IdMaker(b"test")
     notify = notified.update
+    guard = KeyGuard(store, clock)
     return (
         registry,
         maker,
         {
             "endpoints": Endpoints(store, registry, catalogue, keyring, {"http": sender}, clock, maker, notify),
             "event_types": EventTypes(store, registry, catalogue),
+            "tenants": Tenants(store, registry, catalogue),
+            "keys": Keys(store, registry, catalogue, guard, clock, maker),
+            "guard": guard,
             "deliveries": Deliveries(
                 store, registry, catalogue, lambda event: matches(event, registry), maker, notify, observer
             ),

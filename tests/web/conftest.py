@@ -213,7 +213,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async def metrics(accept: str) -> tuple[bytes, str]:
         return f"accept {accept}".encode(), "text/plain; version=1.0.0"
 
-    authority = Authority(keys)
+    authority = Authority(keys, registry, parts.pop("guard"))
     app = build_app(
         authority=authority,
         publisher=publisher,

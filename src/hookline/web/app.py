@@ -14,8 +14,11 @@ from hookline.core.errors import HooklineError, Refusal
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
+from hookline.flow.keys import Keys
+from hookline.flow.tenants import Tenants
 from hookline.ports.observer import Observer
 from hookline.version import __version__
+from hookline.web.access import key_routes, tenant_routes
 from hookline.web.auth import Authority
 from hookline.web.door import Door
 from hookline.web.errors import internal, not_found, problem_response, refusal_of
@@ -37,6 +40,8 @@ def build_app(
     publisher: Publisher,
     endpoints: Endpoints,
     event_types: EventTypes,
+    tenants: Tenants,
+    keys: Keys,
     deliveries: Deliveries,
     ready: Ready,
     metrics: Metrics,
@@ -52,6 +57,8 @@ def build_app(
     delivery_routes(app.router, door, deliveries)
     endpoint_routes(app.router, door, endpoints)
     event_type_routes(app.router, door, event_types)
+    tenant_routes(app.router, door, tenants)
+    key_routes(app.router, door, keys)
     health_routes(app.router, ready, metrics)
     page_routes(app, __version__)
     methods_of = methods_by_path(app.routes)

@@ -9,12 +9,16 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from hookline.core.api_key import KeySpec
 from hookline.core.endpoint import EndpointSpec
 from hookline.core.event import TENANT_DEFAULT
+from hookline.core.tenant import TenantSpec
 from hookline.flow.deliveries import Replay, Replayed
 from hookline.flow.endpoints import Rotation, SecretView
 from hookline.flow.event_types import EventTypePatch, EventTypeSpec
+from hookline.flow.keys import KeyRotation
 from hookline.flow.report import OPERATIONAL
+from hookline.web.access import IssuedKeyDocument, KeyDocument, TenantDocument
 from hookline.web.operation import schema_of
 from hookline.web.views import (
     AttemptDocument,
@@ -37,12 +41,18 @@ _TYPES: Final = (
     EventTypeHistoryDocument,
     EventTypePatch,
     EventTypeSpec,
+    IssuedKeyDocument,
+    KeyDocument,
+    KeyRotation,
+    KeySpec,
     ReadyDocument,
     Replay,
     Replayed,
     Rotation,
     SecretView,
     StatsDocument,
+    TenantDocument,
+    TenantSpec,
 )
 _TEXT: Final = {"type": "string"}
 _TIME: Final = {"type": "string", "format": "date-time"}
@@ -141,6 +151,17 @@ def openapi(app: FastAPI, version: str) -> dict[str, Any]:
     return document
 
 
+def _patch(properties: Mapping[str, Any], fixed: str = "") -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "JSON Merge Patch (RFC 7396): what is not named stays, null takes a member away.",
+        "properties": {
+            name: {"anyOf": [schema, {"type": "null"}]} for name, schema in properties.items() if name != fixed
+        },
+        "additionalProperties": False,
+    }
+
+
 def _schemas() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
     schemas: dict[str, Any] = dict(components)
@@ -159,15 +180,14 @@ def _schemas() -> dict[str, Any]:
         },
         "required": ["id", "state", *known, "warnings", "created_at", "updated_at"],
     }
-    schemas["EndpointPatch"] = {
-        "type": "object",
-        "description": "JSON Merge Patch (RFC 7396): what is not named stays, null takes a member away.",
-        "properties": {name: {"anyOf": [schema, {"type": "null"}]} for name, schema in known.items()},
-        "additionalProperties": False,
-    }
+    schemas["EndpointPatch"] = _patch(known)
+    schemas["TenantPatch"] = _patch(schemas["TenantSpec"]["properties"], "id")
+    schemas["KeyPatch"] = _patch(schemas["KeySpec"]["properties"], "tenant")
     pages: dict[str, type | str] = {
         "EndpointPage": "Endpoint",
         "EventTypePage": EventTypeDocument,
+        "TenantPage": TenantDocument,
+        "KeyPage": KeyDocument,
         "EventPage": EventDocument,
         "DeliveryPage": DeliveryDocument,
         "AttemptPage": AttemptDocument,

@@ -47,6 +47,7 @@ PATH: Final[Mapping[str, str]] = {
     "id": "An id",
     "endpoint": "An endpoint's id or its own uid",
     "name": "The name of an event type",
+    "tenant": "A tenant's id",
 }
 
 
