@@ -26,9 +26,12 @@ from hookline.flow.health import HealthKeeper
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
+from hookline.flow.replay_steps import Steps
+from hookline.flow.replay_worker import ReplayWorker
 from hookline.flow.report import Report
 from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
+from hookline.flow.route import matches
 from hookline.flow.send import Send
 from hookline.flow.tell import Tell
 from hookline.flow.upkeep import Upkeep
@@ -131,6 +134,10 @@ class Engine:
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
+        self.replay_steps = Steps(store, self.registry, lambda event: matches(event, self.registry), self.ids)
+        self.replays = ReplayWorker(
+            store, self.registry, self.replay_steps, self.wake.notify, clock, observer, open_max=bounds.open_max
+        )
         self.registry.watch(self._endpoint_changed)
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
         self._loops: list[asyncio.Task[Any]] = []
@@ -192,6 +199,7 @@ class Engine:
         for loop in (self.worker.poll(), self.worker.claims(), self.worker.hints(), self.worker.ticks()):
             self._spawn(loop)
         self._spawn(self.upkeep.run())
+        self._spawn(self.replays.run())
 
     def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(loop)
@@ -213,6 +221,7 @@ class Engine:
         """Stop handing off and claiming; accepting goes on, into the store."""
         self.draining = True
         self.worker.stop()
+        self.replays.stop()
         self.deliver.stop()
 
     async def stop(self, grace_s: float = 65.0) -> bool:
