@@ -10,7 +10,7 @@ import pytest
 
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import EndpointState
-from hookline.core.errors import Refusal, StoreUnavailable
+from hookline.core.errors import NotFound, Refusal, StoreUnavailable
 from hookline.core.event import Event
 from hookline.core.history import AttemptRecord
 from hookline.flow.stream import POLL_S, RETRY_S, Live
@@ -90,7 +90,7 @@ async def rig(tmp_path):
 def live(rig):
     """Readers of its store, with their calls counted and faults on cue."""
     rig.faults = FaultyStore(rig.store)
-    return Live(rig.faults.wrapped, rig.clock, rig.observer, told)
+    return Live(rig.faults.wrapped, rig.engine.registry, rig.clock, rig.observer, told)
 
 
 async def pass_on(rig: Rig, rounds: int = 3) -> None:
@@ -257,7 +257,7 @@ async def test_a_position_that_cannot_be_resumed(rig, live):
 
 async def test_only_so_many(rig, live):
     """Beyond the limit a reader is refused and told when to come back; one that leaves makes room."""
-    few = Live(rig.store, rig.clock, rig.observer, told, readers_max=2)
+    few = Live(rig.store, rig.engine.registry, rig.clock, rig.observer, told, readers_max=2)
     readers = [await few.open(ALL, None) for _ in range(2)]
     with pytest.raises(Refusal) as caught:
         await few.open(ALL, None)
@@ -341,6 +341,19 @@ async def test_what_is_not_wanted_moves_the_position(rig, live):
     reading.cancel()
     for one in (reader, lagging):
         one.close()
+
+
+async def test_which_endpoint_is_meant(rig, live):
+    """An id or a uid finds the tenant's endpoint; another tenant's id is found only by who asks for every tenant."""
+    endpoint = await rig.endpoint("a", uid="shop")
+    for reference in ("shop", endpoint.public_id):
+        assert await live.endpoint_id("default", reference, every_tenant=False) == endpoint.id
+        with pytest.raises(NotFound):
+            await live.endpoint_id("other", reference, every_tenant=False)
+    assert await live.endpoint_id("other", endpoint.public_id, every_tenant=True) == endpoint.id
+    for unknown in ("nobody", "ep_" + "0" * 24, ""):
+        with pytest.raises(NotFound):
+            await live.endpoint_id("default", unknown, every_tenant=True)
 
 
 EVENT_ID, OTHER_ID, ENDPOINT_ID, OTHER_ENDPOINT = b"e" * 12, b"f" * 12, b"p" * 12, b"q" * 12

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from hookline.core import ids
 from hookline.core.errors import NotFound, Refusal, StoreUnavailable
+from hookline.flow.registry import Registry
 from hookline.flow.stream_entry import Item, Reset, Show, Wanted
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -176,6 +178,7 @@ class Live:
     def __init__(
         self,
         store: Stream,
+        registry: Registry,
         clock: Clock,
         observer: Observer,
         show: Show,
@@ -186,6 +189,7 @@ class Live:
     ) -> None:
         self.store = store
         self.clock = clock
+        self._registry = registry
         self.entries_max = entries_max
         self.bytes_max = bytes_max
         self.lock = asyncio.Lock()
@@ -206,6 +210,19 @@ class Live:
     def readers(self) -> int:
         """How many read along now."""
         return len(self._readers)
+
+    async def endpoint_id(self, tenant: str, reference: str, *, every_tenant: bool) -> bytes:
+        """The endpoint that an `ep_…` or a uid of the tenant names. With `every_tenant` an `ep_…` may be any tenant's.
+
+        Raises `NotFound`.
+        """
+        await self._registry.refresh()
+        endpoint = self._registry.endpoint_of(tenant, reference)
+        if endpoint is None and every_tenant:
+            endpoint = self._registry.endpoint(ids.parse(ids.ENDPOINT, reference) or b"")
+        if endpoint is None:
+            raise NotFound("no such endpoint")
+        return endpoint.id
 
     def item(self, entry: Entry) -> Item:
         """An entry for readers."""
@@ -232,6 +249,7 @@ class Live:
                     reader.follow(self.at)
                     if not known:
                         reader.take((Reset(self.at),), self.at)
+                        reader.position = b""  # it is not there before it was told
         except BaseException:
             reader.close()
             raise

@@ -147,8 +147,11 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client sends no more, but may wait for answers: they are still written."""
-        # Half a TLS connection is none.
-        if self._lingering or self.scheme == "https" or self._current is None or self._current is self._reading:
+        # Half a TLS connection is none, and who follows a stream and sends its end is gone.
+        current = self._current
+        if self._lingering or self.scheme == "https" or current is None or current is self._reading:
+            return None
+        if current.cycle is not None and current.cycle.endless:
             return None
         self._last()
         return True
@@ -169,6 +172,10 @@ class Connection(HttpToolsProtocol):
         """Close now if idle, else after the answers that are due."""
         if self._current is None and self._phase == IDLE:
             self.transport.close()
+            return
+        current = self._current
+        if current is not None and current.cycle is not None and current.cycle.endless and self.flow.write_paused:
+            self.transport.abort()  # it would wait for a client that does not read
             return
         self._close_after_last()
 

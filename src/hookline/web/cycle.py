@@ -11,6 +11,9 @@ from uvicorn._types import ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from hookline.core.server_sent import MEDIA_TYPE
+
+_STREAM = (b"content-type", MEDIA_TYPE.encode("ascii") + b"; charset=utf-8")
 _SILENT = logging.getLogger("hookline.web.cycle")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -84,6 +87,8 @@ class Cycle(RequestResponseCycle):
         keep: bool,
     ) -> None:
         self._outlet = Outlet(connection)
+        self.endless = False
+        """Its answer is a stream of events, which ends only with the client or with the process."""
         super().__init__(
             scope=scope,
             transport=self._outlet,
@@ -102,6 +107,7 @@ class Cycle(RequestResponseCycle):
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self._outlet.status = message["status"]
+            self.endless = _STREAM in message["headers"]
             if self.more_body:
                 self.keep_alive = False
         await super().send(message)

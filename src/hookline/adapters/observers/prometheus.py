@@ -39,6 +39,9 @@ class Gauges(msgspec.Struct, frozen=True):
     wal_bytes: int = 0
     hints_dropped: int = 0
     """Since the start."""
+    stream_readers: int = 0
+    stream_cut_offs: int = 0
+    """Since the start."""
     more: Mapping[str, float] = {}
     """Further gauges: name without `hookline_` → value."""
 
@@ -175,6 +178,11 @@ class PrometheusObserver(Collector):
         yield CounterMetricFamily(
             "hookline_queue_hints_dropped", "Hints the queue had no room for.", self._gauges.hints_dropped
         )
+        yield CounterMetricFamily(
+            "hookline_stream_cut_offs",
+            "Readers of the live stream that were too slow and had to come back.",
+            self._gauges.stream_cut_offs,
+        )
         yield CounterMetricFamily("hookline_scrape_errors", "Scrapes with old gauges.", self._scrape_errors)
         by_endpoint = CounterMetricFamily(
             "hookline_endpoint_attempts",
@@ -208,6 +216,7 @@ class PrometheusObserver(Collector):
             ("runnable", "Endpoints with a delivery that could start now.", gauges.runnable),
             ("runnable_oldest_seconds", "How long the oldest of these has been due.", gauges.runnable_oldest_s),
             ("in_flight", "Attempts running now.", gauges.in_flight),
+            ("stream_readers", "Readers of the live stream.", gauges.stream_readers),
             ("wal_bytes", "Size of the database's write-ahead log.", gauges.wal_bytes),
             *((name, name.replace("_", " ").capitalize() + ".", value) for name, value in gauges.more.items()),
         ):
