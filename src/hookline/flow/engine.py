@@ -103,21 +103,7 @@ class Engine:
             commits_in_flight=bounds.commits_in_flight,
         )
         tokens = keyring.tokens(PURPOSE)
-        self.deliver = Deliver(
-            store,
-            self.registry,
-            self.senders,
-            Send(self.senders, clock, observer, tokens, bounds.public_url),
-            self.recorder,
-            self.health,
-            self.wake,
-            queue,
-            clock,
-            observer,
-            concurrency_max=bounds.concurrency_max,
-            host_concurrency_max=bounds.host_concurrency_max,
-            handoff_max=bounds.handoff_max,
-        )
+        self.deliver = self._deliver(bounds, tokens)
         self.accept = Accept(
             store,
             self.registry,
@@ -135,13 +121,39 @@ class Engine:
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
         self.replay_steps = Steps(store, self.registry, lambda event: matches(event, self.registry), self.ids)
-        self.replays = ReplayWorker(
-            store, self.registry, self.replay_steps, self.wake.notify, clock, observer, open_max=bounds.open_max
-        )
+        self.replays = self._replays(bounds)
         self.registry.watch(self._endpoint_changed)
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
+
+    def _deliver(self, bounds: Limits, tokens: Tokens) -> Deliver:
+        return Deliver(
+            self.store,
+            self.registry,
+            self.senders,
+            Send(self.senders, self.clock, self.observer, tokens, bounds.public_url),
+            self.recorder,
+            self.health,
+            self.wake,
+            self.queue,
+            self.clock,
+            self.observer,
+            concurrency_max=bounds.concurrency_max,
+            host_concurrency_max=bounds.host_concurrency_max,
+            handoff_max=bounds.handoff_max,
+        )
+
+    def _replays(self, bounds: Limits) -> ReplayWorker:
+        return ReplayWorker(
+            self.store,
+            self.registry,
+            self.replay_steps,
+            self.wake.notify,
+            self.clock,
+            self.observer,
+            open_max=bounds.open_max,
+        )
 
     def _tell(self) -> Tell:
         letters = DeadLetters(self.store, self.registry, self.ids, self.clock, self.observer)
