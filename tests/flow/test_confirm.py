@@ -46,7 +46,7 @@ async def say(rig: Rig, body: bytes, text: str | None = None) -> bool:
     """The receiver confirms; whether it counted. What follows from it has happened then."""
     confirm = rig.engine.confirm
     applied = await confirm.confirm(confirm.delivery(token(rig) if text is None else text), body)
-    await rig.engine.upkeep.once("unconfirmed")
+    await rig.engine.upkeep.once("settle")
     await rig.quiet()
     return applied
 
@@ -363,8 +363,8 @@ async def test_what_cannot_be_recorded_does_not_keep_the_step_busy(rig: Rig, mon
 
     monkeypatch.setattr(rig.store, "record", refusing)
     await rig.store.confirm(confirm.delivery(token(rig)), success=True, message=b"")
-    assert await confirm.step()
-    assert not await confirm.step()
+    assert await rig.engine.upkeep.once("settle")
+    assert not await rig.engine.upkeep.once("settle")
     monkeypatch.setattr(rig.store, "record", record)
-    await confirm.step()
+    await rig.engine.upkeep.once("settle")
     assert await state(rig) == ("delivered", None)

@@ -25,7 +25,7 @@ from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.tell import News, Tell
 from hookline.ports.clock import Clock
-from hookline.ports.store import RecordItem, Store, Unconfirmed
+from hookline.ports.store import Confirmations, RecordItem, Unconfirmed
 
 BYTES_MAX: Final = 4 * 1024
 """A confirmation's body is at most so large."""
@@ -45,37 +45,16 @@ _CONFIRMATION = msgspec.json.Decoder(Confirmation)
 
 
 class Confirm:
-    """The service behind `POST /v1/confirm/{token}`, and the step that records what was said.
+    """The service behind `POST /v1/confirm/{token}`. It belongs to one event loop."""
 
-    `channel_of` is `flow.deliver`'s, for endpoints whose rules disable them.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        registry: Registry,
-        recorder: Recorder,
-        tell: Tell,
-        health: HealthKeeper,
-        channel_of: Callable[[bytes], Channel | None],
-        tokens: Tokens,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, store: Confirmations, tokens: Tokens) -> None:
         self._store = store
-        self._registry = registry
-        self._recorder = recorder
-        self._tell = tell
-        self._health = health
-        self._channel_of = channel_of
         self._tokens = tokens
-        self._clock = clock
-        self._first: bytes | None = None
         self._spoken: dict[bytes, None] = {}
         """Said here and not recorded yet, so that what is said before the answer is recorded right after it. (What
         is said on another node, or beyond the bound, waits for the next step.)"""
         self.wanted: Callable[[], None] = lambda: None
-        """Called when there is something to record."""
-        recorder.unconfirmed = self._is_unconfirmed
+        """Called when `Settle` has something to record."""
 
     def delivery(self, token: str) -> bytes:
         """The delivery that a token of ours speaks of. Raises `NotFound` for any other text."""
@@ -97,6 +76,40 @@ class Confirm:
             self.wanted()
         return applied
 
+    def is_unconfirmed(self, delivery_id: bytes) -> None:
+        """From now on the delivery waits for its confirmation: it may have been given already."""
+        if delivery_id in self._spoken:
+            self.wanted()
+
+    def settled(self, delivery_id: bytes) -> None:
+        """What was said of it is being recorded."""
+        self._spoken.pop(delivery_id, None)
+
+
+class Settle:
+    """Records what was said. `channel_of` is `flow.deliver`'s, for endpoints whose rules disable them."""
+
+    def __init__(
+        self,
+        store: Confirmations,
+        registry: Registry,
+        confirm: Confirm,
+        recorder: Recorder,
+        tell: Tell,
+        health: HealthKeeper,
+        channel_of: Callable[[bytes], Channel | None],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._confirm = confirm
+        self._recorder = recorder
+        self._tell = tell
+        self._health = health
+        self._channel_of = channel_of
+        self._clock = clock
+        self._first: bytes | None = None
+
     async def step(self) -> bool:
         """Record what was said, and what was not said in time; whether there may be more."""
         rows = await self._store.unconfirmed(STEP)
@@ -107,13 +120,9 @@ class Confirm:
         more, self._first = first is not None and first != self._first, first
         return more
 
-    def _is_unconfirmed(self, delivery_id: bytes) -> None:
-        if delivery_id in self._spoken:
-            self.wanted()
-
     def _record(self, row: Unconfirmed) -> asyncio.Future[None]:
         ref = row.ref
-        self._spoken.pop(ref.delivery_id, None)
+        self._confirm.settled(ref.delivery_id)
         endpoint = self._registry.endpoint(ref.endpoint_id)
         if endpoint is None:
             # Deleted: what is pending is closed with it (`Upkeep.close_deleted`).

@@ -14,11 +14,14 @@ from typing import Any, Final
 import msgspec
 
 from hookline.core.confirm import PURPOSE, Tokens
+from hookline.core.consent import CALLBACK_PURPOSE
 from hookline.core.endpoint import Endpoint
 from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
 from hookline.flow.accept import Accept
-from hookline.flow.confirm import Confirm
+from hookline.flow.aside import Aside
+from hookline.flow.catalogue import Catalogue
+from hookline.flow.confirm import Confirm, Settle
 from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
@@ -34,7 +37,10 @@ from hookline.flow.reseal import Reseal
 from hookline.flow.route import matches
 from hookline.flow.send import Send
 from hookline.flow.tell import Tell
+from hookline.flow.try_out import TryOut
 from hookline.flow.upkeep import Upkeep
+from hookline.flow.verification import EVERY_S as VERIFY_EVERY_S
+from hookline.flow.verification import Verification
 from hookline.flow.wake import Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
@@ -45,7 +51,7 @@ from hookline.ports.store import Store
 
 WRITTEN_S_MAX: Final = 10.0
 """How long a drain waits for the store to take what is left."""
-UNCONFIRMED_EVERY_S: Final = 1.0
+SETTLE_EVERY_S: Final = 1.0
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -120,6 +126,12 @@ class Engine:
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
+        self.catalogue = Catalogue(store)
+        self.aside = Aside(
+            self.senders, self.deliver.destinations, self.deliver.slots, self.deliver.next_in_line, clock, observer
+        )
+        self.verification = self._verification(bounds)
+        self.upkeep.add("verify", self.verification.step, VERIFY_EVERY_S)
         self.replay_steps = Steps(store, self.registry, lambda event: matches(event, self.registry), self.ids)
         self.replays = self._replays(bounds)
         self.registry.watch(self._endpoint_changed)
@@ -160,12 +172,34 @@ class Engine:
         return Tell(self.store, self.report, letters, self.clock, self.observer)
 
     def _confirm(self, tell: Tell, tokens: Tokens) -> Confirm:
-        confirm = Confirm(
-            self.store, self.registry, self.recorder, tell, self.health, self.deliver.channel, tokens, self.clock
+        confirm = Confirm(self.store, tokens)
+        settle = Settle(
+            self.store, self.registry, confirm, self.recorder, tell, self.health, self.deliver.channel, self.clock
         )
-        confirm.wanted = lambda: self.upkeep.soon("unconfirmed")
-        self.upkeep.add("unconfirmed", confirm.step, UNCONFIRMED_EVERY_S)
+        confirm.wanted = lambda: self.upkeep.soon("settle")
+        self.recorder.unconfirmed = confirm.is_unconfirmed
+        self.upkeep.add("settle", settle.step, SETTLE_EVERY_S)
         return confirm
+
+    def _verification(self, bounds: Limits) -> Verification:
+        return Verification(
+            self.store,
+            self.registry,
+            self.catalogue,
+            self.aside,
+            self._keyring.tokens(CALLBACK_PURPOSE),
+            self.ids,
+            self.clock,
+            self.observer,
+            self.wake.notify,
+            bounds.public_url,
+        )
+
+    def try_out(self) -> TryOut:
+        """The service that sends tests."""
+        return TryOut(
+            self.registry, self.catalogue, self.aside, self.ids, self.store.now_ms, self.clock, self.verification.accept
+        )
 
     def _upkeep(self, bounds: Limits) -> Upkeep:
         announcer = Announcer(self.store, self.registry, self.report, self.wake, self.clock)
@@ -240,6 +274,7 @@ class Engine:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
         self.accept.refuse_new()
+        await self.verification.stop()
         ended = await self._within(self.accept.drained(), WRITTEN_S_MAX)
         ended &= await self._within(self.worker.drained(), WRITTEN_S_MAX)
         ended &= await self.deliver.finished(grace_s)

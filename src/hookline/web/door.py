@@ -87,14 +87,20 @@ class Door:
 
     async def body(self, request: Request) -> bytes:
         """The JSON body; empty where there is none. Raises `Refusal`: `payload_too_large`, `unsupported_media_type`."""
-        headers: list[tuple[bytes, bytes]] = request.scope["headers"]
-        once(headers, _SINGLE)
-        content_type = request.headers.get("content-type")
-        if content_type is not None and not is_json(content_type):
-            raise Refusal("unsupported_media_type", "The body is JSON: Content-Type: application/json.")
-        if request.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-            raise Refusal("unsupported_media_type", "Content-Encoding other than identity is not accepted.")
-        return await read_body(request, self._body_bytes_max)
+        return await read_json(request, self._body_bytes_max)
+
+
+async def read_json(request: Request, bytes_max: int) -> bytes:
+    """The body of a request that says it is JSON, or does not say what it is. Raises `Refusal`: `payload_too_large`,
+    `unsupported_media_type`."""
+    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+    once(headers, _SINGLE)
+    content_type = request.headers.get("content-type")
+    if content_type is not None and not is_json(content_type):
+        raise Refusal("unsupported_media_type", "The body is JSON: Content-Type: application/json.")
+    if request.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        raise Refusal("unsupported_media_type", "Content-Encoding other than identity is not accepted.")
+    return await read_body(request, bytes_max)
 
 
 def client_of(request: Request) -> str:

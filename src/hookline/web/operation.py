@@ -41,6 +41,8 @@ QUERY: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "endpoint": ("An endpoint's id or uid", {"type": "string"}),
     "event": ("An event's id", {"type": "string"}),
     "reason": ("Reason code", {"type": "string"}),
+    "kind": ("`event`, `attempt`, `delivery`, `endpoint`, or several, with commas", {"type": "string"}),
+    "last_event_id": ("As `Last-Event-ID`, which counts before it", {"type": "string"}),
     "for": ("`in`: whether inbound requests can be taken", {"type": "string", "enum": ["in"]}),
 }
 PATH: Final[Mapping[str, str]] = {
@@ -48,6 +50,7 @@ PATH: Final[Mapping[str, str]] = {
     "endpoint": "An endpoint's id or its own uid",
     "name": "The name of an event type",
     "tenant": "A tenant's id",
+    "token": "What the receiver was told, unguessable",
 }
 
 
