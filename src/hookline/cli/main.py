@@ -25,10 +25,12 @@ from hookline.cli import (
     serve,
     sign,
     sink,
+    tenants,
     verify,
     version,
 )
 from hookline.cli.exits import CommandError, ExitCode
+from hookline.cli.groups import Group
 from hookline.cli.terminal import ReaderGone, json_text, printable, terminal
 
 EPILOG: Final = (
@@ -69,8 +71,8 @@ def everywhere(
 
 for _command in (serve, demo, send, sink, sign, verify, openapi, version):
     _command.add_to(app)
-for _group in (events, deliveries, endpoints, event_types, keys, config, migrate):
-    app.add_typer(_group.app)
+for _group in (events, deliveries, endpoints, event_types, tenants, keys, config, migrate):
+    app.add_typer(_group.app, cls=Group)
     for _info in _group.app.registered_commands:
         _info.epilog = EVERYWHERE
 for _info in app.registered_commands:
