@@ -69,9 +69,11 @@ def test_a_timed_demo_ends_by_itself_and_adds_up(tmp_path, seconds):
     with running(tmp_path, DEMO_SECONDS=seconds) as process:
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    assert out.count("\n  ok  ") == 8
+    assert out.count("\n  ok  ") == 10
     assert "\n  NO  " not in out
     assert "1 schema_violation; repeats recognised: 1" in out
+    assert (seconds == "3") or re.search(r"dead-letters got the event of dlv_\w+, with the history of 3 attempts", out)
+    assert re.search(r"Confirmed by their receiver: [1-9]", out)
     assert (seconds == "3") or re.search(r"replayed: dlv_[0-9a-f]+ is delivered", out)
     assert servers(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
@@ -86,7 +88,7 @@ def test_a_signal_ends_it_with_its_sums(tmp_path, number):
         process.send_signal(number)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    assert out.count("\n  ok  ") == 8
+    assert out.count("\n  ok  ") == 10
     assert servers(tmp_path) == []
 
 

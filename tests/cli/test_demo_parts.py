@@ -76,7 +76,7 @@ def test_latency_is_known_whichever_comes_first():
     assert ledger.percentiles_ms("b") is None
 
 
-UIDS = {"ep_a": "a", "ep_b": "b"}
+UIDS = {"ep_a": "a", "ep_b": "b", "ep_c": "accounting", "ep_d": "onboarding"}
 
 
 def row(number: int, event: str, endpoint: str, state: str, replay_of: str | None = None) -> dict:
@@ -96,12 +96,16 @@ def true_books() -> tuple[Books, Ledger]:
         row(4, "evt_2", "ep_b", "pending"),
         row(5, "evt_1", "ep_b", "delivered", replay_of="evt_1"),
         row(6, "evt_9", "ep_z", "delivered"),
+        row(7, "evt_9", "ep_c", "failed"),
+        row(8, "evt_9", "ep_d", "delivered"),
     ]
-    for subscriber, event in (("a", "evt_1"), ("a", "evt_2"), ("b", "evt_1")):
+    ledger.dead_letters["dlv_7"] = 3
+    ledger.confirmed.add("evt_9")
+    for subscriber, event in (("a", "evt_1"), ("a", "evt_2"), ("b", "evt_1"), ("onboarding", "evt_9")):
         ledger.receive(receipt(subscriber, event), 0.0)
     ledger.receive(receipt("b", "evt_2", 503), 0.0)
     ledger.replayed = 1
-    stats = {"events": 3, "deliveries": 6, "delivered": 4, "failed": 1, "discarded": 0}
+    stats = {"events": 3, "deliveries": 8, "delivered": 5, "failed": 2, "discarded": 0}
     opened = {"pending": 1, "leased": 0, "held": 0, "unconfirmed": 0}
     return Books({**stats, "open": opened}, [{"id": e} for e in ("evt_1", "evt_2", "evt_9")], rows), ledger
 
@@ -110,8 +114,8 @@ def test_sums_hold_for_true_books():
     """Nothing is found where nothing is wrong, and the numbers are said."""
     found = checks(*true_books(), UIDS)
     assert [check.says for check in found if not check.holds] == []
-    assert found[0].says == "6 deliveries = 4 delivered + 1 failed + 0 discarded + 1 open"
-    assert "beside 1 that are not the demo's" in found[2].says
+    assert found[0].says == "8 deliveries = 5 delivered + 2 failed + 0 discarded + 1 open"
+    assert "beside 1 that the shop did not publish" in found[2].says
 
 
 def _lose_a_delivery(books: Books, _: Ledger) -> None:
@@ -126,7 +130,7 @@ def _forget_an_event(books: Books, _: Ledger) -> None:
 
 
 LIES = {
-    "a delivery that is in no state": lambda books, ledger: books.stats.update(deliveries=7),
+    "a delivery that is in no state": lambda books, ledger: books.stats.update(deliveries=9),
     "a counter that is not what is listed": lambda books, ledger: books.stats.update(events=4),
     "a state counted as another": lambda books, ledger: books.deliveries[1].update(state="discarded"),
     "a delivery that vanished": _lose_a_delivery,
@@ -135,6 +139,9 @@ LIES = {
     "an answer that promised more": lambda books, ledger: ledger.acknowledge("evt_1", Acknowledged("t", 3, 0.0), 2),
     "a delivered one that nobody got": lambda books, ledger: ledger.taken.update({("a", "evt_1"): -1}),
     "a replay that was never made": lambda books, ledger: setattr(ledger, "replayed", 2),
+    "a dead letter that never came": lambda books, ledger: ledger.dead_letters.clear(),
+    "a dead letter without its history": lambda books, ledger: ledger.dead_letters.update(dlv_7=0),
+    "a delivered one that was not confirmed": lambda books, ledger: ledger.confirmed.clear(),
     "a forged request": lambda books, ledger: ledger.receive(receipt("a", "evt_1", 401, "bad"), 0.0),
     "a request for somebody else": lambda books, ledger: ledger.receive(receipt("b", "evt_7"), 0.0),
 }

@@ -50,6 +50,10 @@ class Ledger:
     """(subscriber, webhook-id) → requests answered with 2xx."""
     turned_away: Counter[str] = field(default_factory=Counter)
     """Subscriber → requests answered otherwise."""
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    """Delivery id → how many attempts of it the dead letter told of."""
+    confirmed: set[str] = field(default_factory=set)
+    """Event ids that the receiver confirmed, and was told that this counted."""
     forged: list[Receipt] = field(default_factory=list)
     latencies_s: dict[str, deque[float]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))

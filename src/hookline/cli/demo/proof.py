@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from hookline.cli.demo.api import Api
 from hookline.cli.demo.ledger import Ledger
+from hookline.cli.demo.scene import CONFIRMING, SUBSCRIBERS
 
 STEADY_S_MAX: Final = 20.0
+_WITH_DEAD_LETTER: Final = frozenset(s.uid for s in SUBSCRIBERS if "dead_letter" in s.more)
 OPEN_STATES: Final = ("pending", "leased", "held", "unconfirmed")
 
 
@@ -46,7 +48,12 @@ async def read_books(api: Api) -> Books | None:
 
 def checks(books: Books, ledger: Ledger, uids: dict[str, str]) -> list[Check]:
     """Every sum, with its numbers. `uids` says which endpoint id is which subscriber."""
-    return [*_counts(books), *_accepted(books, ledger), *_received(books, ledger, uids)]
+    return [
+        *_counts(books),
+        *_accepted(books, ledger),
+        *_received(books, ledger, uids),
+        *_afterwards(books, ledger, uids),
+    ]
 
 
 def _counts(books: Books) -> list[Check]:
@@ -83,7 +90,7 @@ def _accepted(books: Books, ledger: Ledger) -> list[Check]:
         Check(
             not missing,
             f"{len(ours)} events were answered with 202, and {len(ours) - len(missing)} of them are stored"
-            + (f" (beside {others} that are not the demo's)" if others else ""),
+            + (f" (beside {others} that the shop did not publish)" if others else ""),
         ),
         Check(
             not wrong,
@@ -113,5 +120,31 @@ def _received(books: Books, ledger: Ledger, uids: dict[str, str]) -> list[Check]
             not ledger.forged,
             f"{ledger.taken.total() + ledger.turned_away.total()} signatures are valid by the official library"
             + (f", {len(ledger.forged)} are NOT: {ledger.forged[0].fault}" if ledger.forged else ""),
+        ),
+    ]
+
+
+def _afterwards(books: Books, ledger: Ledger, uids: dict[str, str]) -> list[Check]:
+    failed = {
+        row["id"]
+        for row in books.deliveries
+        if row["state"] == "failed" and uids.get(row["endpoint_id"]) in _WITH_DEAD_LETTER
+    }
+    told = {delivery_id for delivery_id, attempts in ledger.dead_letters.items() if attempts}
+    delivered = {
+        row["event_id"]
+        for row in books.deliveries
+        if row["state"] == "delivered" and uids.get(row["endpoint_id"]) == CONFIRMING
+    }
+    return [
+        Check(
+            failed <= told,
+            f"{len(failed)} failed where there is a dead-letter endpoint, and it got"
+            f" {len(failed & told)} of these with their history",
+        ),
+        Check(
+            delivered <= ledger.confirmed,
+            f"{len(delivered)} are delivered where the receiver has to confirm, and it confirmed"
+            f" {len(delivered & ledger.confirmed)} of these",
         ),
     ]

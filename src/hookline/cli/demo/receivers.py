@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections import Counter
 
+import httpx2
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from hookline.cli.demo.ledger import Ledger, Receipt
-from hookline.cli.demo.scene import DEAD, FLAKY, FLAKY_FAILURES, HEALTHY
+from hookline.cli.demo.scene import CONFIRM_AFTER_S, DEAD, DEAD_LETTERS, FLAKY, FLAKY_FAILURES, HEALTHY
 from hookline.cli.receiver import Answer, Received, Receiver, bound_socket
 
 
@@ -19,6 +22,8 @@ class Receivers:
         self._ledger = ledger
         self._webhooks: dict[str, Webhook] = {}
         self._failed: Counter[str] = Counter()
+        self._http = httpx2.AsyncClient(timeout=5.0, trust_env=False)
+        self._confirming: set[asyncio.Task[None]] = set()
         self._by_name = {
             HEALTHY: Receiver(self._take, bound_socket("127.0.0.1", 0)),
             FLAKY: Receiver(self._fail_twice, bound_socket("127.0.0.1", 0)),
@@ -44,6 +49,10 @@ class Receivers:
 
     async def stop(self) -> None:
         """All end."""
+        for task in self._confirming:
+            task.cancel()
+        await asyncio.gather(*self._confirming, return_exceptions=True)
+        await self._http.aclose()
         for receiver in self._by_name.values():
             await receiver.stop()
 
@@ -68,7 +77,25 @@ class Receivers:
             request.body,
         )
         self._ledger.receive(receipt, at_s)
+        confirm_url = request.headers.get("hookline-confirm-url")
+        if fault is None and subscriber == DEAD_LETTERS:
+            letter = json.loads(request.body)["data"]
+            self._ledger.dead_letters[letter["delivery"]["id"]] = len(letter["attempts"])
+        elif fault is None and status < 300 and confirm_url is not None:
+            task = asyncio.get_running_loop().create_task(self._confirm(receipt.webhook_id, confirm_url))
+            self._confirming.add(task)
+            task.add_done_callback(self._confirming.discard)
         return Answer(receipt.status)
+
+    async def _confirm(self, webhook_id: str, confirm_url: str) -> None:
+        """The work is done: say so. Without this the delivery would be tried again at its deadline."""
+        await asyncio.sleep(CONFIRM_AFTER_S)
+        try:
+            response = await self._http.post(confirm_url, json={"status": "success"})
+        except httpx2.TransportError:
+            return
+        if response.status_code == 200 and response.json()["applied"]:
+            self._ledger.confirmed.add(webhook_id)
 
     def _fault(self, subscriber: str, request: Received) -> str | None:
         webhook = self._webhooks.get(subscriber)

@@ -18,7 +18,7 @@ from hookline.cli.demo.ledger import Ledger, Receipt
 from hookline.cli.demo.program import Program, ProgramFailed
 from hookline.cli.demo.proof import checks, read_books
 from hookline.cli.demo.receivers import Receivers
-from hookline.cli.demo.scene import DEAD, EVENT_TYPES, SUBSCRIBERS
+from hookline.cli.demo.scene import CONFIRMING, DEAD, DEAD_LETTERS, EVENT_TYPES, SUBSCRIBERS
 from hookline.cli.demo.stream import Stream
 from hookline.cli.exits import ExitCode
 from hookline.cli.terminal import printable
@@ -187,6 +187,9 @@ class Demo:
         for row in failed[:5]:
             target = self._uids.get(row["endpoint_id"], row["endpoint_id"])
             self._say(f"  {row['id']}  {row['type']} -> {target}  {row['attempts']} attempts  {row['reason']}", "red")
+        for delivery_id, attempts in list(self._ledger.dead_letters.items())[:5]:
+            self._say(f"  {DEAD_LETTERS} got the event of {delivery_id}, with the history of {attempts} attempts")
+        self._say(f"Confirmed by their receiver: {len(self._ledger.confirmed)} at {CONFIRMING}")
         rows = [row for row in failed if self._uids.get(row["endpoint_id"]) == REPLAYED]
         if not rows:
             self._say("  No time for one: its retries were not used up yet.")

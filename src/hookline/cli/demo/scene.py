@@ -66,7 +66,13 @@ class Subscriber:
         }
 
 
+DEAD_LETTERS: Final = "dead-letters"
+CONFIRMING: Final = "onboarding"
+CONFIRM_AFTER_S: Final = 0.2
+"""So long the receiver that confirms works on a message before it says that it is done."""
+
 SUBSCRIBERS: Final = (
+    Subscriber(DEAD_LETTERS, HEALTHY, ("hookline.dead_letter",), "gets what others could not take"),
     Subscriber("payment", HEALTHY, ("order.*",), "charges the card"),
     Subscriber("inventory", HEALTHY, ("order.*",), "reserves the goods"),
     Subscriber("shipping", HEALTHY, ("order.*",), "books the parcel"),
@@ -78,7 +84,20 @@ SUBSCRIBERS: Final = (
         {"filter": {"data.quantity": {"$lt": {"$ref": "data.reorder_level"}}}},
     ),
     Subscriber("crm", FLAKY, ("user.*",), "fails twice per message, then takes it", {"retry": QUICK_RETRY}),
-    Subscriber("accounting", DEAD, ("invoice.*",), "nobody listens there", {"retry": SHORT_RETRY}),
+    Subscriber(
+        CONFIRMING,
+        HEALTHY,
+        ("user.*",),
+        "sets the account up, and confirms when it is done",
+        {"confirm": {"within_s": 30}, "retry": QUICK_RETRY},
+    ),
+    Subscriber(
+        "accounting",
+        DEAD,
+        ("invoice.*",),
+        "nobody listens there",
+        {"retry": SHORT_RETRY, "dead_letter": DEAD_LETTERS},
+    ),
     Subscriber("hello", HEALTHY, ("hello.*",), "for your own events"),
 )
 
@@ -87,4 +106,4 @@ def expected_deliveries(event_type: str, data: Mapping[str, Any]) -> int:
     """How many of the subscribers want such an event: what the answer to its publish must say."""
     if event_type.startswith("stock."):
         return int(data["quantity"] < data["reorder_level"])
-    return {"order.created": 3, "user.registered": 1, "invoice.overdue": 1}[event_type]
+    return {"order.created": 3, "user.registered": 2, "invoice.overdue": 1}[event_type]
