@@ -29,16 +29,17 @@ from hookline.adapters.senders.http import HttpSender
 from hookline.adapters.stores.sqlite.migrate import Migration
 from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.address import Networks
+from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
 from hookline.core.secret import Keyring
 from hookline.flow.administrator import subscribe_administrator
-from hookline.flow.catalogue import Catalogue
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
 from hookline.flow.route import matches
+from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.key_files import operator_key, secret_keys
 from hookline.ports.clock import Clock
@@ -51,6 +52,7 @@ from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
 from hookline.web.own_address import is_wildcard, own_address
 from hookline.web.server import Front, addresses, bind
+from hookline.web.stream import shown
 from hookline.web.tls import TlsError, TlsFiles
 
 EXIT_OK: Final = 0
@@ -89,6 +91,7 @@ class Program:
             self.clock,
             https_only=settings.https_only,
             version=__version__,
+            origin=origin_of(self.public_url),
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
         senders: Mapping[str, Sender] = {http.kind: http}
@@ -110,6 +113,7 @@ class Program:
                 retention_s=settings.retention_d * 86_400,
             ),
         )
+        self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         self.front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
@@ -160,11 +164,12 @@ class Program:
             self.observer.warn("public_url_unknown", used=self.public_url, remedy="set HOOKLINE_PUBLIC_URL")
 
     async def _drain(self) -> int:
-        """In order: not ready; no claims; idle connections closed; attempts in flight; outcomes written."""
+        """In order: not ready; no claims; streams end; idle connections close; attempts in flight; outcomes written."""
         settings = self.settings
         assert self.front is not None
         self.observer.fact("draining", in_flight=self.engine.deliver.slots.in_flight)
         self.engine.start_drain()
+        self.live.close()
         if settings.drain_s > 0:
             await self.clock.sleep(settings.drain_s)
         await self.front.stop(grace_s=min(settings.grace_s, 10.0))
@@ -179,7 +184,7 @@ class Program:
 
     def _front(self) -> Front:
         engine = self.engine
-        catalogue = Catalogue(self.store)
+        catalogue = engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
@@ -191,6 +196,7 @@ class Program:
             self.clock,
             engine.ids,
             notify,
+            engine.verification,
         )
         deliveries = Deliveries(
             self.store,
@@ -209,9 +215,13 @@ class Program:
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
             deliveries=deliveries,
+            confirm=engine.confirm,
+            try_out=engine.try_out(),
+            verification=engine.verification,
             ready=self.ready,
             metrics=self.metrics.page,
             observer=self.observer,
+            live=self.live,
         )
         rate = self.settings.address_rate
         return Front(
@@ -246,6 +256,8 @@ class Program:
             in_flight=self.engine.deliver.slots.in_flight,
             wal_bytes=self.store.wal_bytes,
             hints_dropped=self.engine.queue.dropped,
+            stream_readers=self.live.readers,
+            stream_cut_offs=self.live.cut_offs,
         )
 
 

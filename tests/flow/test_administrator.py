@@ -12,7 +12,6 @@ import pytest
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.errors import Conflict
 from hookline.flow.administrator import UID, subscribe_administrator
-from hookline.flow.catalogue import Catalogue
 from hookline.flow.endpoints import Endpoints
 from tests.flow.rig import Rig
 
@@ -33,12 +32,13 @@ def service(rig: Rig) -> Endpoints:
     return Endpoints(
         rig.store,
         engine.registry,
-        Catalogue(rig.store),
+        engine.catalogue,
         rig.keyring,
         engine.senders,
         rig.clock,
         engine.ids,
         engine.wake.notify,
+        engine.verification,
     )
 
 

@@ -13,6 +13,8 @@ import msgspec
 from hookline.adapters.stores.sqlite import SqliteStore
 from hookline.core import ids
 from hookline.core.attempt import Exchange, Timing
+from hookline.core.confirm import PURPOSE
+from hookline.core.consent import CALLBACK_PURPOSE
 from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
@@ -20,7 +22,9 @@ from hookline.core.event import Event
 from hookline.core.history import AttemptRecord
 from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
+from hookline.flow.aside import Aside
 from hookline.flow.catalogue import Catalogue
+from hookline.flow.confirm import Confirm
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
@@ -28,11 +32,17 @@ from hookline.flow.key_guard import KeyGuard
 from hookline.flow.keys import Keys
 from hookline.flow.registry import Registry
 from hookline.flow.route import matches
+from hookline.flow.slots import Destinations, Slots
+from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
+from hookline.flow.try_out import TryOut
+from hookline.flow.verification import Verification
 from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
 from hookline.testing.clock import ToldClock
 from hookline.web.server import Front
+from hookline.web.stream import shown
 
+PUBLIC_URL = "https://hooks.example"
 KEY = "correct-horse-battery"
 TENANT_ONLY_KEY = "only-reads-for-acme"
 
@@ -74,6 +84,7 @@ class Api:
     ids: IdMaker
     front: Front
     notified: dict[bytes, float] = field(default_factory=dict)
+    live: Any = None
 
     async def call(self, method: str, path: str, status: int, json: Any = None, **more: Any) -> Any:
         """The answer's document, after a look at its status and its form."""
@@ -145,13 +156,23 @@ def services(
     catalogue = Catalogue(store)
     maker = IdMaker(b"test")
     notify = notified.update
+    senders = {"http": sender}
+    slots = Slots(100, 2, lambda: False)
+    aside = Aside(senders, Destinations(senders, observer), slots, lambda _: None, clock, observer)
+    verification = Verification(
+        store, registry, catalogue, aside, keyring.tokens(CALLBACK_PURPOSE), maker, clock, observer, notify, PUBLIC_URL
+    )
     guard = KeyGuard(store, clock)
     return (
         registry,
         maker,
         {
-            "endpoints": Endpoints(store, registry, catalogue, keyring, {"http": sender}, clock, maker, notify),
+            "endpoints": Endpoints(store, registry, catalogue, keyring, senders, clock, maker, notify, verification),
+            "verification": verification,
+            "try_out": TryOut(registry, catalogue, aside, maker, store.now_ms, clock, verification.accept),
+            "confirm": Confirm(store, keyring.tokens(PURPOSE)),
             "event_types": EventTypes(store, registry, catalogue),
+            "live": Live(store, registry, clock, observer, shown(registry)),
             "tenants": Tenants(store, registry, catalogue),
             "keys": Keys(store, registry, catalogue, guard, clock, maker),
             "guard": guard,

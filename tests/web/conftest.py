@@ -222,10 +222,11 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         observer=observer,  # type: ignore[arg-type]
         **parts,
     )
+    live: Any = parts["live"]
     front = Front(app, authority, publisher, observer)  # type: ignore[arg-type]
     addresses = await front.start("127.0.0.1", 0)
     headers = {"authorization": f"Bearer {KEY}"}
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{addresses[0][1]}", headers=headers) as client:
-        yield Api(client, store, registry, sender, clock, publisher, observer, ready, maker, front, notified)
+        yield Api(client, store, registry, sender, clock, publisher, observer, ready, maker, front, notified, live)
     await front.stop(1.0)
     await store.stop()

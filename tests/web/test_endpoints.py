@@ -70,7 +70,7 @@ async def test_created_is_in_the_registry(api):
         (b'{"url": "https://a.example", "kind": "pigeon"}', "invalid_endpoint", "/kind"),
         (b'{"url": "https://a.example", "uid": "ep_0123456789abcdef01234567"}', "invalid_endpoint", "/uid"),
         (b'{"url": "https://a.example", "secret": "x"}', "invalid_secret", "/secret"),
-        (b'{"url": "https://a.example", "verify": "challenge"}', "not_supported", "/verify"),
+        (b'{"url": "https://a.example", "verify": "telepathy"}', "invalid_endpoint", "/verify"),
     ],
 )
 async def test_create_refuses(api, body, code, pointer):

@@ -13,6 +13,8 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
+from hookline.core import ids
+from hookline.core.consent import must_ask
 from hookline.core.endpoint import EndpointSpec, EndpointState, Secrets, SigningKey
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
 from hookline.core.ids import IdMaker
@@ -28,6 +30,7 @@ from hookline.core.subscribe import check_spec, decode_spec, encode_spec, keep_a
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.reading import read_optional
 from hookline.flow.registry import Registry
+from hookline.flow.verification import Verification
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
 from hookline.ports.store import Counts, EndpointRow, Page, Store
@@ -85,8 +88,9 @@ class Endpoints:
         keyring: Keyring,
         senders: Mapping[str, Sender],
         clock: Clock,
-        ids: IdMaker,
+        id_maker: IdMaker,
         notify: Notify,
+        verification: Verification,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -94,12 +98,16 @@ class Endpoints:
         self._keyring = keyring
         self._senders = senders
         self._clock = clock
-        self._ids = ids
+        self._ids = id_maker
         self._notify = notify
+        self._verification = verification
         self._making = asyncio.Lock()
 
     async def create(self, tenant: str, body: bytes) -> Described:
-        """Make an endpoint of the JSON that a client sent; it gets every event accepted after this returns."""
+        """Make an endpoint of the JSON that a client sent; it gets every event accepted after this returns.
+
+        One that is to be verified is asked before this returns, and waited for at most 10 s.
+        """
         spec = parse_spec(body)
         check_spec(spec)
         warnings = await self._sender(spec).check(spec)
@@ -108,12 +116,14 @@ class Endpoints:
             id=self._ids.make(self._store.now_ms()),
             tenant=tenant,
             uid=spec.uid,
-            state=EndpointState.ACTIVE,
+            state=EndpointState.ACTIVE if spec.verify == "none" else EndpointState.UNVERIFIED,
             spec=encode_spec(spec),
             sealed=self._seal(Secrets([SigningKey(secret)], spec.auth)),
             warnings=warnings,
         )
-        return await self._changed(await self._put_new(row))
+        stored = await self._put_new(row)
+        described = await self._changed(stored)
+        return described if stored.state is EndpointState.ACTIVE else await self._asked(stored)
 
     async def _put_new(self, row: EndpointRow) -> EndpointRow:
         spec = self._registry.tenant(row.tenant)
@@ -134,19 +144,38 @@ class Endpoints:
         return Page([self._described(row) for row in page.rows], page.next)
 
     async def patch(self, tenant: str, reference: str, body: bytes) -> Described:
-        """Change an endpoint by a JSON Merge Patch (RFC 7396); what is waiting is sent as it is then."""
+        """Change an endpoint by a JSON Merge Patch (RFC 7396); what is waiting is sent as it is then.
+
+        A change that makes it another endpoint to its receiver is verified anew, whatever state it was in.
+        """
+        asks = False
 
         async def change(row: EndpointRow) -> EndpointRow:
-            spec = merge_patch(decode_spec(row.spec), body)
+            nonlocal asks
+            before = decode_spec(row.spec)
+            spec = merge_patch(before, body)
             secrets = self._secrets(row)
             auth = keep_auth(spec, secrets.auth)
             warnings = await self._sender(spec).check(spec)
             sealed = row.sealed if auth == secrets.auth else self._seal(msgspec.structs.replace(secrets, auth=auth))
+            asks = must_ask(before, spec)
+            state = EndpointState.UNVERIFIED if asks else row.state
+            if state is EndpointState.UNVERIFIED and spec.verify == "none":
+                state = EndpointState.ACTIVE
             return msgspec.structs.replace(
-                row, uid=spec.uid, spec=encode_spec(spec), sealed=sealed, warnings=tuple(warnings)
+                row, uid=spec.uid, state=state, spec=encode_spec(spec), sealed=sealed, warnings=tuple(warnings)
             )
 
-        return await self._replace(tenant, reference, change)
+        described = await self._replace(tenant, reference, change)
+        return await self._asked(described.row) if asks else described
+
+    async def verify(self, tenant: str, reference: str) -> Described:
+        """Ask an endpoint once more whether it wants to be one. Only a success changes anything."""
+        missing = await self._verification.ask_again(tenant, reference)
+        described = await self.get(tenant, reference)
+        if missing is None or described.row.state is EndpointState.UNVERIFIED:
+            return described
+        return _with_warning(described, missing)
 
     async def delete(self, tenant: str, reference: str) -> None:
         """Delete an endpoint; what is open for it is discarded, reason `endpoint_deleted`."""
@@ -214,6 +243,14 @@ class Endpoints:
                 return await self._changed(stored)
         raise AssertionError
 
+    async def _asked(self, row: EndpointRow) -> Described:
+        """The endpoint after it was asked whether it wants to be one."""
+        await self._verification.ask(row)
+        try:
+            return await self.get(row.tenant, ids.text(ids.ENDPOINT, row.id))
+        except StoreUnavailable:
+            return self._described(row)  # what was asked for is committed
+
     async def _changed(self, row: EndpointRow) -> Described:
         await self._refresh()
         return self._described(row)
@@ -228,7 +265,9 @@ class Endpoints:
 
     def _described(self, row: EndpointRow) -> Described:
         failing = row.state is EndpointState.ACTIVE and self._registry.failing(row.id)
-        return Described(row, decode_spec(row.spec), "failing" if failing else row.state.value)
+        described = Described(row, decode_spec(row.spec), "failing" if failing else row.state.value)
+        missing = self._verification.said(row)
+        return described if missing is None else _with_warning(described, missing)
 
     def _sender(self, spec: EndpointSpec) -> Sender:
         sender = self._senders.get(spec.kind)
@@ -241,7 +280,16 @@ class Endpoints:
         return self._keyring.seal(msgspec.json.encode(secrets), self._clock.random_bytes(NONCE_BYTES))
 
     def _secrets(self, row: EndpointRow) -> Secrets:
-        return _SECRETS.decode(self._keyring.open(row.sealed))
+        try:
+            return _SECRETS.decode(self._keyring.open(row.sealed))
+        except ValueError as error:
+            raise Conflict(str(error), code="wrong_state") from None
+
+
+def _with_warning(described: Described, missing: str) -> Described:
+    row = described.row
+    warnings = (*row.warnings, f"Not verified: {missing}")
+    return msgspec.structs.replace(described, row=msgspec.structs.replace(row, warnings=warnings))
 
 
 def _shown(secret: str) -> SecretView:

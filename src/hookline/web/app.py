@@ -11,15 +11,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from hookline.core.errors import HooklineError, Refusal
+from hookline.flow.confirm import Confirm
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
+from hookline.flow.try_out import TryOut
+from hookline.flow.verification import Verification
 from hookline.ports.observer import Observer
 from hookline.version import __version__
 from hookline.web.access import key_routes, tenant_routes
 from hookline.web.auth import Authority
+from hookline.web.confirm import confirm_routes
 from hookline.web.door import Door
 from hookline.web.errors import internal, not_found, problem_response, refusal_of
 from hookline.web.gate import Gate, MethodsOf, allow, methods_by_path
@@ -29,6 +34,8 @@ from hookline.web.limits import Limits
 from hookline.web.manage import endpoint_routes, event_type_routes
 from hookline.web.pages import page_routes
 from hookline.web.publish import Publisher
+from hookline.web.stream import stream_routes
+from hookline.web.verification import verification_routes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -43,9 +50,13 @@ def build_app(
     tenants: Tenants,
     keys: Keys,
     deliveries: Deliveries,
+    confirm: Confirm,
+    try_out: TryOut,
+    verification: Verification,
     ready: Ready,
     metrics: Metrics,
     observer: Observer,
+    live: Live,
     limits: Limits | None = None,
 ) -> ASGIApp:
     """The ASGI application. It runs on any server; on `web.server.Front` publishing goes past it."""
@@ -59,6 +70,9 @@ def build_app(
     event_type_routes(app.router, door, event_types)
     tenant_routes(app.router, door, tenants)
     key_routes(app.router, door, keys)
+    confirm_routes(app.router, confirm)
+    verification_routes(app.router, door, endpoints, try_out, verification)
+    stream_routes(app.router, door, live)
     health_routes(app.router, ready, metrics)
     page_routes(app, __version__)
     methods_of = methods_by_path(app.routes)

@@ -13,13 +13,19 @@ from hookline.core.api_key import KeySpec
 from hookline.core.endpoint import EndpointSpec
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.tenant import TenantSpec
+from hookline.flow.confirm import Confirmation
+from hookline.flow.dead_letter import DeadLetter
 from hookline.flow.deliveries import Replay, Replayed
 from hookline.flow.endpoints import Rotation, SecretView
 from hookline.flow.event_types import EventTypePatch, EventTypeSpec
 from hookline.flow.keys import KeyRotation
-from hookline.flow.report import OPERATIONAL
+from hookline.flow.report import DEAD_LETTER, OPERATIONAL
+from hookline.flow.try_out import Trial
 from hookline.web.access import IssuedKeyDocument, KeyDocument, TenantDocument
+from hookline.web.confirm import Confirmed
 from hookline.web.operation import schema_of
+from hookline.web.stream import DeliveryChange, EndpointChange, StreamedAttempt
+from hookline.web.verification import Consented, TestedDocument
 from hookline.web.views import (
     AttemptDocument,
     DeliveryDocument,
@@ -33,7 +39,12 @@ from hookline.web.views import (
 
 _TYPES: Final = (
     AttemptDocument,
+    Confirmation,
+    Confirmed,
+    DeadLetter,
+    DeliveryChange,
     DeliveryDocument,
+    EndpointChange,
     EndpointSpec,
     EndpointStatsDocument,
     EventDocument,
@@ -53,6 +64,10 @@ _TYPES: Final = (
     StatsDocument,
     TenantDocument,
     TenantSpec,
+    StreamedAttempt,
+    Consented,
+    TestedDocument,
+    Trial,
 )
 _TEXT: Final = {"type": "string"}
 _TIME: Final = {"type": "string", "format": "date-time"}
@@ -223,20 +238,24 @@ def _webhook(name: str, means: str) -> dict[str, Any]:
         )
     else:
         data["url"] = _TEXT
+    says: Mapping[str, Any] = {"type": "object", "required": list(data), "properties": data}
+    to = f"For endpoints that subscribe to `{name}`"
+    if name == DEAD_LETTER:
+        says, to = schema_of(DeadLetter), "For the endpoint that `dead_letter` names"
     body = {
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
             "type": {"const": name},
             "timestamp": _TIME,
-            "data": {"type": "object", "required": list(data), "properties": data},
+            "data": says,
         },
     }
     return {
         "post": {
             "operationId": name.replace(".", "_"),
             "summary": means,
-            "description": f"For endpoints that subscribe to `{name}`; signed as Standard Webhooks has it.",
+            "description": f"{to}; signed as Standard Webhooks has it.",
             "tags": ["operational events"],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": {"2XX": {"description": "Taken"}},
