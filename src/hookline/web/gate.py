@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MethodsOf = Callable[[str], frozenset[str]]
 """The methods that a path has; none where there is no such path."""
 _SERVER_WIDE: Final = "*"
+HEAD_ASKED: Final = "hookline.head"
+"""In the scope of a GET whose answer's body goes nowhere: whoever makes an expensive one need not."""
 
 
 class Gate:
@@ -43,7 +45,7 @@ class Gate:
         if method == "OPTIONS":
             await self._options(scope, receive, guarded)
         elif method == "HEAD":
-            await self._app({**scope, "method": "GET"}, receive, _without_body(guarded))
+            await self._app({**scope, "method": "GET", HEAD_ASKED: True}, receive, _without_body(guarded))
         else:
             await self._app(scope, receive, guarded)
 
