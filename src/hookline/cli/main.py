@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from hookline.cli import (
+    backup,
     config,
     deliveries,
     demo,
@@ -69,7 +70,7 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, sink, sign, verify, openapi, version):
+for _command in (serve, demo, send, sink, sign, verify, backup, openapi, version):
     _command.add_to(app)
 for _group in (events, deliveries, endpoints, event_types, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)
