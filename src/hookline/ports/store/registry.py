@@ -97,7 +97,8 @@ class Registry(Protocol):
         ...
 
     async def put_endpoint(self, row: EndpointRow, expected_version: int | None = None) -> EndpointRow:
-        """Create (`expected_version` None) or replace an endpoint; returns the row as stored, with times.
+        """Create (`expected_version` None) or replace an endpoint; returns the row as stored, with times. One that
+        becomes active by it is resumed: see `set_endpoint_state`.
 
         Raises `Conflict` code `uid_taken`; code `conflict` when it changed since `expected_version`; `NotFound`, also
         when its tenant is deleted.

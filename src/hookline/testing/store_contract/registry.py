@@ -126,6 +126,17 @@ class TestEndpoints(StoreContract):
         await case.change_health(endpoint, packed=b"new")
         assert [row.packed for row in await case.store.healths()] == [b"new"]
 
+    async def test_replacing_by_an_active_one_forgets_health(self, case: Case) -> None:
+        """An endpoint that becomes active by a replacement has no past; one that was active keeps its health."""
+        endpoint = await case.endpoint()
+        await case.change_health(endpoint, wait_s=60, probe_s=60)
+        (row,) = (await case.store.changes(0)).endpoints
+        row = await case.store.put_endpoint(row, row.version)
+        assert [health.endpoint_id for health in await case.store.healths()] == [endpoint]
+        row = await case.store.put_endpoint(msgspec.structs.replace(row, state=EndpointState.UNVERIFIED), row.version)
+        await case.store.put_endpoint(msgspec.structs.replace(row, state=EndpointState.ACTIVE), row.version)
+        assert [health.packed for health in await case.store.healths()] in ([], [b""])
+
     async def test_health_judged_before_a_resume_is_not_heard_after_it(self, case: Case) -> None:
         """Forgetting does not turn the version back: who judged by the old health cannot overwrite the new one."""
         endpoint = await case.endpoint()

@@ -145,6 +145,8 @@ def put_endpoint(transaction: Transaction, row: EndpointRow, expected_version: i
     transaction.execute(
         queries.ENDPOINT_REPLACE, (row.uid, row.state.value, row.spec, row.sealed, warnings, now_ms, version, row.id)
     )
+    if row.state is EndpointState.ACTIVE and was.state is not EndpointState.ACTIVE:
+        transaction.execute(queries.HEALTH_FORGET, (row.id,))
     return msgspec.structs.replace(
         row, created_at_ms=was.created_at_ms, updated_at_ms=now_ms, version=version, deleted=False
     )
