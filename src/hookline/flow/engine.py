@@ -162,6 +162,7 @@ class Engine:
             self.registry,
             self.replay_steps,
             self.wake.notify,
+            self._start_slowly,
             self.clock,
             self.observer,
             open_max=bounds.open_max,
@@ -227,6 +228,11 @@ class Engine:
     def _endpoint_changed(self, _before: Endpoint | None, after: Endpoint) -> None:
         if after.deleted:
             self.upkeep.soon("close_deleted")
+
+    def _start_slowly(self, endpoint_id: bytes) -> None:
+        channel = self.deliver.channel(endpoint_id)
+        if channel is not None:
+            channel.slow.restart()
 
     def _tenant_of(self, endpoint_id: bytes) -> str | None:
         endpoint = self.registry.endpoint(endpoint_id)

@@ -7,6 +7,7 @@ It waits while an endpoint has too much to do, follows its rate, and pauses afte
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -38,10 +39,13 @@ class _Running(msgspec.Struct):
     """Of its rate, see `core.quota`. Not stored: after a restart it may use its burst once more."""
     troubles: int = 0
     waits_for: str | None = None
+    met: set[bytes] = msgspec.field(default_factory=set)
+    """Endpoints that it has sent to."""
 
 
 class ReplayWorker:
-    """Makes the steps of all running replays. `open_max` is what an endpoint may have open before it is overflow."""
+    """Makes the steps of all running replays. `slowly` lets an endpoint start slowly, before much comes to it
+    (docs/reliability.md, rule 14). `open_max` is what an endpoint may have open before it is overflow."""
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class ReplayWorker:
         registry: Registry,
         steps: Steps,
         notify: Notify,
+        slowly: Callable[[bytes], None],
         clock: Clock,
         observer: Observer,
         *,
@@ -58,6 +63,7 @@ class ReplayWorker:
         self._registry = registry
         self._steps = steps
         self._notify = notify
+        self._slowly = slowly
         self._clock = clock
         self._observer = observer
         self._open_max = min(OPEN_MAX, open_max // 2)
@@ -160,6 +166,7 @@ class ReplayWorker:
             made = await self._store.step_replay(row.id, row.after, step.after, step.examined, step.again, version)
             if not made.applied:
                 return  # canceled, or another process was first
+            self._start_slowly(step, running)
             self._notify(made.due_s)
             if rate is not None:
                 running.tat_ms = take(running.tat_ms, now_s * 1000, rate, len(step.again))[1]
@@ -169,6 +176,11 @@ class ReplayWorker:
         self._wait_for_room(step, row, running, now_s)
         if rate is not None and len(step.again) == room:
             running.not_before_s = max(running.not_before_s, now_s + PORTION_S)
+
+    def _start_slowly(self, step: Step, running: _Running) -> None:
+        for endpoint_id in {one.endpoint_id for one in step.again} - running.met:
+            running.met.add(endpoint_id)
+            self._slowly(endpoint_id)
 
     def _wait_for_room(self, step: Step, row: ReplayRow, running: _Running, now_s: float) -> None:
         running.waits_for = None
