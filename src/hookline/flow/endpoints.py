@@ -16,7 +16,7 @@ from msgspec import Meta
 from hookline.core import ids
 from hookline.core.consent import must_ask
 from hookline.core.endpoint import EndpointSpec, EndpointState, Secrets, SigningKey
-from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, NotFound, Refusal, StoreUnavailable
 from hookline.core.ids import IdMaker
 from hookline.core.secret import (
     NONCE_BYTES,
@@ -110,6 +110,7 @@ class Endpoints:
         """
         spec = parse_spec(body)
         check_spec(spec)
+        await self._check_dead_letter(tenant, spec)
         warnings = await self._sender(spec).check(spec)
         secret = spec.secret if spec.secret is not None else make_signing_secret(self._clock.random_bytes(RANDOM_BYTES))
         row = EndpointRow(
@@ -156,6 +157,7 @@ class Endpoints:
             spec = merge_patch(before, body)
             secrets = self._secrets(row)
             auth = keep_auth(spec, secrets.auth)
+            await self._check_dead_letter(tenant, spec, row.id, before.dead_letter)
             warnings = await self._sender(spec).check(spec)
             sealed = row.sealed if auth == secrets.auth else self._seal(msgspec.structs.replace(secrets, auth=auth))
             asks = must_ask(before, spec)
@@ -227,6 +229,23 @@ class Endpoints:
         return await self._store.counts(tenant, row.id)
 
     # ----------------------------------------------------------------------------------------------- together
+
+    async def _check_dead_letter(
+        self, tenant: str, spec: EndpointSpec, own_id: bytes | None = None, before: str | None = None
+    ) -> None:
+        """Raise `Refusal` unless `dead_letter` names another endpoint of this tenant. One that did so `before` may
+        stay, though the other is gone since: whoever changes something else need not care."""
+        if spec.dead_letter is None:
+            return
+        if spec.dead_letter == spec.uid or (own_id and spec.dead_letter == ids.text(ids.ENDPOINT, own_id)):
+            raise Refusal("invalid_endpoint", "An endpoint cannot get its own dead letters.", pointer="/dead_letter")
+        if spec.dead_letter == before:
+            return
+        try:
+            await self._catalogue.endpoint(tenant, spec.dead_letter)
+        except NotFound:
+            detail = "This tenant has no such endpoint: dead_letter is the id or the uid of one."
+            raise Refusal("invalid_endpoint", detail, pointer="/dead_letter") from None
 
     async def _replace(
         self, tenant: str, reference: str, change: Callable[[EndpointRow], Awaitable[EndpointRow]]
