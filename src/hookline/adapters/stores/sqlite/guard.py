@@ -119,7 +119,7 @@ class DiskGuard:
     def __init__(self, path: str, clock: Clock, free_bytes_min: int, free: Callable[[str], int] = free_bytes) -> None:
         self._directory = str(Path(path).resolve().parent)
         self._clock = clock
-        self._free_bytes_min = free_bytes_min
+        self.free_bytes_min = free_bytes_min
         self._free = free
         self._checked_s: float | None = None
         self._reason: str | None = None
@@ -137,8 +137,6 @@ class DiskGuard:
             free = self._free(self._directory)
         except OSError as error:
             return f"the disk of {self._directory} cannot be asked: {error.strerror}"
-        if free < self._free_bytes_min:
-            return (
-                f"{free >> 20} MiB are free on the disk of {self._directory}, {self._free_bytes_min >> 20} are needed"
-            )
+        if free < self.free_bytes_min:
+            return f"{free >> 20} MiB are free on the disk of {self._directory}, {self.free_bytes_min >> 20} are needed"
         return None

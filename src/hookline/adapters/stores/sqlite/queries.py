@@ -11,6 +11,7 @@ ROLLBACK = "ROLLBACK"
 
 META = "SELECT value FROM meta WHERE name = ?"
 META_SET = "UPDATE meta SET value = ? WHERE name = ?"
+META_PUT = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 META_RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = ?"
 NEWEST_IDS = "SELECT (SELECT max(id) FROM events), (SELECT max(id) FROM open), (SELECT max(id) FROM closed)"
 
@@ -292,6 +293,7 @@ EVENT_NUMBER = "SELECT rowid FROM events WHERE id = ?"
 # ---------------------------------------------------------------------------------------------------- upkeep
 
 LEASED_AT_START = "SELECT id, fence FROM open WHERE state = 1"
+LEASED_SOME = f"{LEASED_AT_START} LIMIT ?"
 LEASED_AMONG = ManyKeys(
     "SELECT id, fence, endpoint_id, tenant, event_id, state, lost FROM open WHERE state = 1 AND id IN (/*rows*/)"
 )

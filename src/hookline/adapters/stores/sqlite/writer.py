@@ -11,6 +11,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -58,6 +59,12 @@ class _Between:
     def __init__(self, call: Callable[[sqlite3.Connection], Any]) -> None:
         self.call = call
         self.done: Future[Any] = Future()
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        try:
+            self.done.set_result(self.call(connection))
+        except Exception as error:  # noqa: BLE001  # whatever it is belongs to the caller: this thread must live on
+            self.done.set_exception(error)
 
 
 class Writer:
@@ -117,18 +124,32 @@ class Writer:
         result: T = job.done.result()
         return result
 
-    def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if isinstance(job, _Job):
-                job = self._share(job)
-            if isinstance(job, _Between):
-                try:
-                    job.done.set_result(job.call(self._connection))
-                except sqlite3.Error as error:
-                    job.done.set_exception(error)
-            elif job is None:
+    def serve(self, for_s: float) -> None:
+        """Within a long call of `between`: do what comes within `for_s` seconds, one piece of work at least if any
+        waits. Raises `StoreUnavailable` when the writer is to end: then the call must end too."""
+        until_s = time.monotonic() + for_s
+        left_s = for_s
+        while left_s >= 0:
+            try:
+                job = self._jobs.get(timeout=left_s)
+            except queue.Empty:
                 return
+            if not self._take(job):
+                self._jobs.put(None)  # for `_run`
+                raise StoreUnavailable("the store is stopping", code="draining")
+            left_s = until_s - time.monotonic()
+
+    def _run(self) -> None:
+        while self._take(self._jobs.get()):
+            pass
+
+    def _take(self, job: _Job | _Between | None) -> bool:
+        """Do a piece of work with all that can share its commit; False: it was the end."""
+        if isinstance(job, _Job):
+            job = self._share(job)
+        if isinstance(job, _Between):
+            job.run(self._connection)
+        return job is not None
 
     def _share(self, job: _Job) -> _Job | _Between | None:
         """Commit a job with those that wait, up to the bounds; returns what came next, if that is no such job."""
