@@ -38,6 +38,7 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
@@ -215,6 +216,7 @@ class Program:
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
             deliveries=deliveries,
+            replays=Replays(self.store, catalogue, engine.replay_steps, engine.replays, engine.ids, self.clock),
             confirm=engine.confirm,
             try_out=engine.try_out(),
             verification=engine.verification,

@@ -31,6 +31,9 @@ from hookline.flow.event_types import EventTypes
 from hookline.flow.key_guard import KeyGuard
 from hookline.flow.keys import Keys
 from hookline.flow.registry import Registry
+from hookline.flow.replay_steps import Steps
+from hookline.flow.replay_worker import ReplayWorker
+from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.slots import Destinations, Slots
 from hookline.flow.stream import Live
@@ -162,6 +165,8 @@ def services(
     verification = Verification(
         store, registry, catalogue, aside, keyring.tokens(CALLBACK_PURPOSE), maker, clock, observer, notify, PUBLIC_URL
     )
+    steps = Steps(store, registry, lambda event: matches(event, registry), maker)
+    worker = ReplayWorker(store, registry, steps, notify, lambda _: None, clock, observer)
     guard = KeyGuard(store, clock)
     return (
         registry,
@@ -176,6 +181,7 @@ def services(
             "tenants": Tenants(store, registry, catalogue),
             "keys": Keys(store, registry, catalogue, guard, clock, maker),
             "guard": guard,
+            "replays": Replays(store, catalogue, steps, worker, maker, clock),
             "deliveries": Deliveries(
                 store, registry, catalogue, lambda event: matches(event, registry), maker, notify, observer
             ),

@@ -16,6 +16,7 @@ from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.replays import Replays
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.flow.try_out import TryOut
@@ -34,6 +35,7 @@ from hookline.web.limits import Limits
 from hookline.web.manage import endpoint_routes, event_type_routes
 from hookline.web.pages import page_routes
 from hookline.web.publish import Publisher
+from hookline.web.replays import replay_routes
 from hookline.web.stream import stream_routes
 from hookline.web.verification import verification_routes
 
@@ -50,6 +52,7 @@ def build_app(
     tenants: Tenants,
     keys: Keys,
     deliveries: Deliveries,
+    replays: Replays,
     confirm: Confirm,
     try_out: TryOut,
     verification: Verification,
@@ -66,6 +69,7 @@ def build_app(
     publish_route(app.router, authority, publisher, bounds.publish_bytes_max)
     event_routes(app.router, door, deliveries)
     delivery_routes(app.router, door, deliveries)
+    replay_routes(app.router, door, replays)
     endpoint_routes(app.router, door, endpoints)
     event_type_routes(app.router, door, event_types)
     tenant_routes(app.router, door, tenants)

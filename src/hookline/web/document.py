@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from hookline.core.api_key import KeySpec
 from hookline.core.endpoint import EndpointSpec
 from hookline.core.event import TENANT_DEFAULT
+from hookline.core.replay import EndpointReplaySpec, ReplaySpec
 from hookline.core.tenant import TenantSpec
 from hookline.flow.confirm import Confirmation
 from hookline.flow.dead_letter import DeadLetter
@@ -19,11 +20,13 @@ from hookline.flow.deliveries import Replay, Replayed
 from hookline.flow.endpoints import Rotation, SecretView
 from hookline.flow.event_types import EventTypePatch, EventTypeSpec
 from hookline.flow.keys import KeyRotation
+from hookline.flow.replays import DryRun
 from hookline.flow.report import DEAD_LETTER, OPERATIONAL
 from hookline.flow.try_out import Trial
 from hookline.web.access import IssuedKeyDocument, KeyDocument, TenantDocument
 from hookline.web.confirm import Confirmed
 from hookline.web.operation import schema_of
+from hookline.web.replays import ReplayDocument
 from hookline.web.stream import DeliveryChange, EndpointChange, StreamedAttempt
 from hookline.web.verification import Consented, TestedDocument
 from hookline.web.views import (
@@ -44,7 +47,9 @@ _TYPES: Final = (
     DeadLetter,
     DeliveryChange,
     DeliveryDocument,
+    DryRun,
     EndpointChange,
+    EndpointReplaySpec,
     EndpointSpec,
     EndpointStatsDocument,
     EventDocument,
@@ -58,6 +63,8 @@ _TYPES: Final = (
     KeySpec,
     ReadyDocument,
     Replay,
+    ReplayDocument,
+    ReplaySpec,
     Replayed,
     Rotation,
     SecretView,
@@ -205,6 +212,7 @@ def _schemas() -> dict[str, Any]:
         "KeyPage": KeyDocument,
         "EventPage": EventDocument,
         "DeliveryPage": DeliveryDocument,
+        "ReplayPage": ReplayDocument,
         "AttemptPage": AttemptDocument,
     }
     schemas.update({name: _page(schema_of(of)) for name, of in pages.items()})
