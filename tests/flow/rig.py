@@ -19,7 +19,7 @@ from hookline.core.secret import Keyring
 from hookline.core.subscribe import encode_spec, parse_spec
 from hookline.flow.answers import Answer
 from hookline.flow.engine import Engine, Limits
-from hookline.ports.sender import Item, SendRequest
+from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 from hookline.ports.store import Counts, DeliveryRow, EndpointRow, Query
 from hookline.testing.clock import ToldClock
 
@@ -60,6 +60,8 @@ class ScriptedSender:
         self.script: dict[str, list[Outcome]] = defaultdict(list)
         self.default: dict[str, Outcome] = {}
         self.sent: list[tuple[str, bytes, int]] = []
+        self.asked: list[VerifyRequest] = []
+        self.consent: dict[str, Consent] = {}
         self.items: list[Item] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.running: dict[str, int] = defaultdict(int)
@@ -89,6 +91,14 @@ class ScriptedSender:
         outcome = script.pop(0) if script else self.default.get(url, OK)
         exchange = Exchange("POST", url, [(b"webhook-id", item.event.public_id.encode())], b"", b"", 0)
         return [msgspec.structs.replace(outcome, timing=Timing(total_us=1000), exchange=exchange)]
+
+    async def verify(self, request: VerifyRequest) -> Consent:
+        """What was told for the url, else consent; held back where the url has a gate."""
+        url = request.endpoint.url
+        self.asked.append(request)
+        if url in self.gates:
+            await self.gates[url].wait()
+        return self.consent.get(url, Consent(given=True, outcome=OK))
 
     async def close(self) -> None: ...
 
