@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -50,6 +51,7 @@ from hookline.version import __version__
 from hookline.web.address_rate import AddressRate
 from hookline.web.app import build_app
 from hookline.web.auth import Authority, operator_keys
+from hookline.web.backup import Backups
 from hookline.web.client_address import Proxies
 from hookline.web.own_address import is_wildcard, own_address
 from hookline.web.server import Front, addresses, bind
@@ -115,6 +117,7 @@ class Program:
             ),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
+        self.backups = Backups(self.store, f"{settings.db_path}-backup", self.observer)
         self.front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
@@ -127,6 +130,7 @@ class Program:
         except StoreUnavailable as error:
             print(f"hookline: {error}", file=sys.stderr)
             return EXIT_REFUSED
+        self.backups.clean()
         self.front = self._front()
         try:
             await subscribe_administrator(self._endpoints, self.engine.report, settings.admin_url)
@@ -224,6 +228,7 @@ class Program:
             metrics=self.metrics.page,
             observer=self.observer,
             live=self.live,
+            backups=self.backups,
         )
         rate = self.settings.address_rate
         return Front(
@@ -306,6 +311,12 @@ def _raise_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def restore(settings: Settings, file: Path, *, replace: bool) -> int:
+    """Make the database of a backup; the instant that it is of, ms since 1970. Raises `Refusal`, `StoreUnavailable`:
+    then what was there is as it was."""
+    return SqliteStore.restore(str(file), str(settings.db_path), replace=replace)
 
 
 def migrations(settings: Settings) -> list[Migration]:

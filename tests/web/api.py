@@ -42,6 +42,7 @@ from hookline.flow.try_out import TryOut
 from hookline.flow.verification import Verification
 from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
 from hookline.testing.clock import ToldClock
+from hookline.web.backup import Backups
 from hookline.web.server import Front
 from hookline.web.stream import shown
 
@@ -177,6 +178,7 @@ def services(
             "try_out": TryOut(registry, catalogue, aside, maker, store.now_ms, clock, verification.accept),
             "confirm": Confirm(store, keyring.tokens(PURPOSE)),
             "event_types": EventTypes(store, registry, catalogue),
+            "backups": Backups(store, store.path + "-backup", observer),
             "live": Live(store, registry, clock, observer, shown(registry)),
             "tenants": Tenants(store, registry, catalogue),
             "keys": Keys(store, registry, catalogue, guard, clock, maker),

@@ -62,6 +62,10 @@ class NotedObserver:
 
     refusals: list[str] = field(default_factory=list)
     warnings: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+
+    def fact(self, name: str, **fields: object) -> None:
+        self.facts.append(name)
 
     def refused(self, code: str) -> None:
         self.refusals.append(code)

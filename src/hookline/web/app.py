@@ -25,6 +25,7 @@ from hookline.ports.observer import Observer
 from hookline.version import __version__
 from hookline.web.access import key_routes, tenant_routes
 from hookline.web.auth import Authority
+from hookline.web.backup import Backups, backup_routes
 from hookline.web.confirm import confirm_routes
 from hookline.web.door import Door
 from hookline.web.errors import internal, not_found, problem_response, refusal_of
@@ -60,6 +61,7 @@ def build_app(
     metrics: Metrics,
     observer: Observer,
     live: Live,
+    backups: Backups,
     limits: Limits | None = None,
 ) -> ASGIApp:
     """The ASGI application. It runs on any server; on `web.server.Front` publishing goes past it."""
@@ -77,6 +79,7 @@ def build_app(
     confirm_routes(app.router, confirm)
     verification_routes(app.router, door, endpoints, try_out, verification)
     stream_routes(app.router, door, live)
+    backup_routes(app.router, door, backups)
     health_routes(app.router, ready, metrics)
     page_routes(app, __version__)
     methods_of = methods_by_path(app.routes)

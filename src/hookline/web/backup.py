@@ -74,10 +74,10 @@ class Backups:
         finally:
             self.clean()
 
-    async def sent(self, copy: Copy) -> None:
+    async def sent(self, descriptor: int) -> None:
         """The copy is not needed any more: its room on the disk is free again."""
         try:
-            await asyncio.to_thread(os.close, copy.descriptor)  # freeing gigabytes takes a while
+            await asyncio.to_thread(os.close, descriptor)  # freeing gigabytes takes a while
         finally:
             self._busy = False
 
@@ -96,7 +96,7 @@ class Copy(Response):
             AS_OF: as_of,
         }
         super().__init__(headers=headers)
-        self.descriptor = descriptor
+        self._descriptor = descriptor
         self._backups = backups
         self._left = result.size_bytes
 
@@ -106,12 +106,19 @@ class Copy(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while self._left > 0 and not gone.done():
-                piece = await asyncio.to_thread(os.read, self.descriptor, min(PIECE_BYTES, self._left))
+                piece = await asyncio.to_thread(os.read, self._descriptor, min(PIECE_BYTES, self._left))
                 self._left = self._left - len(piece) if piece else 0
+                if self._left == 0:  # before its last byte: whoever has read it can ask for the next
+                    await self._end()
                 await send({"type": "http.response.body", "body": piece, "more_body": self._left > 0})
         finally:
-            await self._backups.sent(self)
+            await self._end()
             await _cancelled(gone)
+
+    async def _end(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            await self._backups.sent(descriptor)
 
 
 def backup_routes(router: APIRouter, door: Door, backups: Backups) -> None:
