@@ -22,6 +22,7 @@ from hookline.cli import (
     keys,
     migrate,
     openapi,
+    restore,
     send,
     serve,
     sign,
@@ -70,7 +71,7 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, sink, sign, verify, backup, openapi, version):
+for _command in (serve, demo, send, sink, sign, verify, backup, restore, openapi, version):
     _command.add_to(app)
 for _group in (events, deliveries, endpoints, event_types, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)

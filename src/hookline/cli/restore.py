@@ -1,0 +1,51 @@
+"""`hookline restore`: a database made of a backup, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hookline.cli.config import load
+from hookline.cli.exits import CommandError, ExitCode, usage
+from hookline.cli.terminal import terminal
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make it a command."""
+    app.command()(restore)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `hookline backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the database that is there; it is kept as NAME.replaced.")
+    ] = False,
+) -> None:
+    """Make HOOKLINE_DB of a backup, by the settings of this folder. No server may have it open."""
+    from hookline.compose import restore as restore_database
+    from hookline.core.errors import Refusal, StoreUnavailable
+    from hookline.core.page import format_time
+
+    settings = load()
+    db = settings.db_path
+    existed = db.exists()
+    if not file.is_file():
+        raise usage(f"there is no file {file}")
+    if existed and not force:
+        raise usage(f"{db} is there already; --force replaces it, and keeps it as {db}.replaced")
+    try:
+        as_of = format_time(restore_database(settings, file, replace=force))
+    except (Refusal, StoreUnavailable) as error:
+        raise CommandError(str(error), ExitCode.REFUSED) from error
+    answer = {"db": str(db), "file": str(file), "as_of": as_of, "kept": f"{db}.replaced" if existed else None}
+    terminal.done(answer, f"{db} is as {file} has it: as of {as_of}.")
+    if terminal.json:
+        return
+    terminal.note(f"Events accepted after {as_of} are missing: their publishers may publish them again.")
+    terminal.note("Deliveries made after it may be made again, with the same webhook-id.")
+    if existed:
+        terminal.note(f"What was there is kept as {db}.replaced.")
+    if not settings.secret_key and not settings.secret_key_path.exists():
+        terminal.note(f"{settings.secret_key_path} is not there: put the one in place that belongs to this database.")
