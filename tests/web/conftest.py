@@ -39,6 +39,7 @@ class ToldPublisher:
     at_once: bool = True
     got: list[tuple[str, dict[str, str], str, bytes]] = field(default_factory=list)
     waiting: list[Done] = field(default_factory=list)
+    allowed: list[Callable[[str], bool] | None] = field(default_factory=list)
 
     def publish(
         self,
@@ -50,6 +51,7 @@ class ToldPublisher:
         allowed: Callable[[str], bool] | None = None,
     ) -> None:
         self.got.append((tenant, dict(headers), content_type, body))
+        self.allowed.append(allowed)
         if self.at_once:
             done(Answer(202, b'{"n":%d,"bytes":%d}' % (len(self.got), len(body))))
         else:
