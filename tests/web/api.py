@@ -12,7 +12,8 @@ import msgspec
 
 from hookline.adapters.stores.sqlite import SqliteStore
 from hookline.core import ids
-from hookline.core.attempt import Exchange, Timing
+from hookline.core.attempt import Exchange, Kind, Outcome, Timing
+from hookline.core.body import build_body
 from hookline.core.confirm import PURPOSE
 from hookline.core.consent import CALLBACK_PURPOSE
 from hookline.core.delivery import State
@@ -40,6 +41,7 @@ from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.flow.try_out import TryOut
 from hookline.flow.verification import Verification
+from hookline.ports.sender import Consent, SendRequest, VerifyRequest
 from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
 from hookline.testing.clock import ToldClock
 from hookline.web.backup import Backups
@@ -53,11 +55,15 @@ TENANT_ONLY_KEY = "only-reads-for-acme"
 
 @dataclass
 class CheckedSender:
-    """A sender that is asked about addresses only."""
+    """A sender that takes everything and consents, unless it is told otherwise."""
 
     kind: str = "http"
     warnings: Sequence[str] = ()
     refusal: Refusal | None = None
+    outcome: Outcome = field(default_factory=lambda: Outcome(Kind.DELIVERED, status=200))
+    consent: Consent | None = None
+    sent: list[SendRequest] = field(default_factory=list)
+    asked: list[VerifyRequest] = field(default_factory=list)
 
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         if self.refusal is not None:
@@ -67,8 +73,18 @@ class CheckedSender:
     def destination(self, endpoint: Endpoint) -> str:
         return endpoint.url
 
-    async def send(self, request: Any) -> Any:
-        raise NotImplementedError
+    async def send(self, request: SendRequest) -> Sequence[Outcome]:
+        self.sent.append(request)
+        body, _ = build_body(request.items[0].event, request.endpoint.format)
+        headers = [(b"webhook-id", request.items[0].event.public_id.encode()), (b"authorization", b"***")]
+        exchange = Exchange(
+            "POST", request.endpoint.url, headers, body.prefix, body.suffix, body.encoding, [(b"x", b"y")], b"taken"
+        )
+        return [msgspec.structs.replace(self.outcome, timing=Timing(total_us=1500), exchange=exchange)]
+
+    async def verify(self, request: VerifyRequest) -> Consent:
+        self.asked.append(request)
+        return self.consent or Consent(given=True, outcome=Outcome(Kind.DELIVERED, status=200))
 
     async def close(self) -> None: ...
 
