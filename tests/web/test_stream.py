@@ -116,7 +116,7 @@ async def test_every_kind_is_shown_as_documented(api):
         "type": "order.created",
     }
     row = (await api.call("GET", f"/v1/deliveries/{delivery_id}/attempts", 200))["data"][0]
-    for name in ("id", "number", "at", "outcome", "status", "reason", "cause", "duration_ms"):
+    for name in ("id", "number", "at", "outcome", "status", "reason", "cause", "duration_ms", "next_at"):
         assert attempt[name] == row[name]
     assert attempt["state"] == "failed"
     assert (delivery["before"], delivery["after"], delivery["event_id"]) == ("failed", "discarded", event.public_id)

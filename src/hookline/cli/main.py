@@ -27,6 +27,7 @@ from hookline.cli import (
     serve,
     sign,
     sink,
+    tail,
     tenants,
     verify,
     version,
@@ -71,7 +72,7 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, sink, sign, verify, backup, restore, openapi, version):
+for _command in (serve, demo, send, tail, sink, sign, verify, backup, restore, openapi, version):
     _command.add_to(app)
 for _group in (events, deliveries, endpoints, event_types, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)

@@ -50,7 +50,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class StreamedAttempt(msgspec.Struct, frozen=True):
-    """`attempt`: an attempt was recorded. `state` and `next_at` are its delivery's, as they are now."""
+    """`attempt`: an attempt was recorded. `state` is its delivery's as it is now, maybe later than the attempt.
+
+    `next_at` is when the delivery was due again after it; null: it was the last."""
 
     id: str
     delivery_id: str
@@ -115,6 +117,9 @@ def shown(registry: Registry) -> Show:
 
 
 def _attempt(fence: int, record: AttemptRecord, row: DeliveryRow, uid: str | None) -> StreamedAttempt:
+    next_at = None
+    if record.next_wait_s is not None:
+        next_at = format_time(record.at_ms + record.duration_us // 1000 + int(record.next_wait_s * 1000))
     return StreamedAttempt(
         id=ids.text(ids.ATTEMPT, ids.attempt_id(row.id, fence)),
         delivery_id=ids.text(ids.DELIVERY, row.id),
@@ -131,7 +136,7 @@ def _attempt(fence: int, record: AttemptRecord, row: DeliveryRow, uid: str | Non
         detail=record.detail,
         duration_ms=record.duration_us / 1000,
         state=row.state,
-        next_at=None if row.next_at_ms is None else format_time(row.next_at_ms),
+        next_at=next_at,
     )
 
 
