@@ -22,6 +22,8 @@ from hookline.cli import (
     keys,
     migrate,
     openapi,
+    replay,
+    replays,
     restore,
     send,
     serve,
@@ -72,9 +74,9 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, tail, sink, sign, verify, backup, restore, openapi, version):
+for _command in (serve, demo, send, tail, sink, replay, sign, verify, backup, restore, openapi, version):
     _command.add_to(app)
-for _group in (events, deliveries, endpoints, event_types, tenants, keys, config, migrate):
+for _group in (events, deliveries, replays, endpoints, event_types, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)
     for _info in _group.app.registered_commands:
         _info.epilog = EVERYWHERE
