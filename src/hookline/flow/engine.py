@@ -209,7 +209,6 @@ class Engine:
             self.registry,
             self.rescue,
             announcer,
-            self.clock,
             self.observer,
             retention_s=bounds.retention_s,
         )

@@ -47,7 +47,9 @@ class Announcer:
         await self._announce(event_type, endpoint, fields)
 
     async def _announce(self, event_type: str, endpoint: Endpoint, fields: dict[str, int]) -> None:
-        if await self._report.announce(endpoint.tenant, lambda: self._report.endpoint(event_type, endpoint, **fields)):
+        if await self._report.announce(
+            endpoint.tenant, lambda: self._report.endpoint(event_type, endpoint, cause=None, **fields)
+        ):
             self._wake.notify(await self._store.due())
 
 
@@ -60,7 +62,6 @@ class Expire:
         registry: Registry,
         rescue: Rescue,
         announcer: Announcer,
-        clock: Clock,
         observer: Observer,
         *,
         retention_s: float,
@@ -69,7 +70,6 @@ class Expire:
         self._registry = registry
         self._rescue = rescue
         self._announcer = announcer
-        self._clock = clock
         self._observer = observer
         self._retention_s = retention_s
 
@@ -92,7 +92,4 @@ class Expire:
         purged = await self._store.purge(self._registry.keep(self._retention_s))
         if purged.deliveries or purged.events:
             self._observer.fact("purged", deliveries=purged.deliveries, events=purged.events)
-        if not purged.examined:
-            return False
-        await self._clock.sleep(PURGE_PAUSE_S)
-        return True
+        return purged.examined > 0

@@ -1,8 +1,8 @@
 """Operational events: what happens to deliveries and endpoints, told as events like any other.
 
 They are made only where an endpoint of the tenant subscribes to them (patterns that begin with `hookline.`), or where
-an administrator is to be told (`HOOKLINE_ADMIN_URL`), in the commit that they tell of, and they cannot loop: a delivery of an operational event makes none about itself, and a
-chain ends at `HOPS_MAX`.
+an administrator is to be told (`HOOKLINE_ADMIN_URL`), in the commit that they tell of. They cannot loop: a delivery of
+an operational event makes none about itself, and a chain ends at `HOPS_MAX`.
 """
 
 from __future__ import annotations

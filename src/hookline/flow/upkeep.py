@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from hookline.flow import report
-from hookline.flow.expire import Announcer, Expire
+from hookline.flow.expire import PURGE_PAUSE_S, Announcer, Expire
 from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
 from hookline.flow.wake import Wake
@@ -31,6 +31,8 @@ class _Step(msgspec.Struct):
     """Does one bounded step; True: there is more to do at once."""
     every_s: float
     wanted: asyncio.Event
+    pause_s: float = 0.0
+    """Between two steps although there is more to do: what need not be quick leaves the store to the others."""
 
 
 class Upkeep:
@@ -66,6 +68,8 @@ class Upkeep:
                 _Step("sweep_lanes", self._sweep_lanes, 30.0, asyncio.Event()),
                 _Step("purge_dedupe", self._purge_dedupe, 5.0, asyncio.Event()),
                 _Step("overflow", self._overflow, 5.0, asyncio.Event()),
+                _Step("expire", expire.expire, 10.0, asyncio.Event()),
+                _Step("purge", expire.purge, 10.0, asyncio.Event(), PURGE_PAUSE_S),
                 _Step("reseal", reseal.step, 3600.0, asyncio.Event()),
             )
         }
@@ -95,7 +99,7 @@ class Upkeep:
                 self._observer.warn("upkeep_failed", step=step.name, error=str(error) or repr(error))
                 more = False
             if more:
-                await asyncio.sleep(0)
+                await (self._clock.sleep(step.pause_s) if step.pause_s else asyncio.sleep(0))
                 continue
             await self._wait(step)
 
