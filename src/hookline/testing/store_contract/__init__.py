@@ -39,6 +39,7 @@ from hookline.testing.store_contract.lanes import TestFailedHead, TestHandOffInL
 from hookline.testing.store_contract.pace import TestHealth, TestProbe, TestRate, TestRetryAfter
 from hookline.testing.store_contract.record import TestRecord, TestRecordMakesEvents
 from hookline.testing.store_contract.registry import TestChanges, TestEndpoints, TestEventTypes
+from hookline.testing.store_contract.retention import TestErase, TestExpired, TestPurge
 from hookline.testing.store_contract.stream import TestStream, TestStreamChanges
 from hookline.testing.store_contract.upkeep import TestCleaning, TestDiscard, TestReopen, TestReplay
 
@@ -60,8 +61,10 @@ __all__ = [
     "TestDiscard",
     "TestDue",
     "TestEndpoints",
+    "TestErase",
     "TestEventTypes",
     "TestEvents",
+    "TestExpired",
     "TestFailedHead",
     "TestFanout",
     "TestFence",
@@ -75,6 +78,7 @@ __all__ = [
     "TestLost",
     "TestOneBadItem",
     "TestProbe",
+    "TestPurge",
     "TestRate",
     "TestRecord",
     "TestRecordMakesEvents",
