@@ -22,8 +22,10 @@ from hookline.ports.store import (
     Entry,
     HealthChange,
     HealthRow,
+    Keep,
     NewDelivery,
     OpenRef,
+    Query,
     TenantRow,
 )
 from hookline.testing.samples import PACKED_ATTEMPT
@@ -206,6 +208,32 @@ class TestStream(StoreContract):
         first = await case.store.stream(start, 1_000_000)
         assert 0 < len(first) <= 10_000
         assert len(first) + len(await read_on(case, first[-1].position, 1_000_000)) == 3000
+
+    async def test_purging_brings_no_position_back(self, case: Case) -> None:
+        """Who was at the end when all of history was purged is told what comes next, once; who was not is refused."""
+        start = await case.store.stream_end()
+        endpoint = await case.endpoint()
+        for _ in range(3):
+            await attempted(case, await case.handed_off(endpoint))
+            await case.failed(endpoint)
+        end = await case.store.stream_end()
+        for _ in range(2):
+            case.clock.advance(100 * 86_400)
+            while (await case.store.purge(Keep(1.0))).examined:
+                pass
+            assert list(await case.store.stream(end)) == []
+        assert len((await case.store.deliveries(Query(tenant=None))).rows) <= 1
+        await case.restart()
+        delivery, fence = await case.failed(endpoint)
+        await case.store.discard(None, delivery)
+        expected = [
+            ("event", delivery[: ids.ROOT_BYTES]),
+            ("attempt", delivery, fence),
+            ("change", delivery, "failed", "discarded"),
+        ]
+        assert sorted(await behind(case, end)) == sorted(expected)
+        with pytest.raises(NotFound):
+            await case.store.stream(start)
 
     async def test_what_is_no_position(self, case: Case) -> None:
         """What is not ours, or ahead of the end, raises NotFound."""

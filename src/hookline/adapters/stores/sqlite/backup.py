@@ -26,7 +26,8 @@ from hookline.ports.store import BackupResult
 PAGES_PER_STEP = 500
 SERVE_S_MIN = 0.002
 """Between two steps the writer serves its callers for as long as the step took, and at least so long."""
-COPY_CACHE_KIB = 8 * 1024
+COPY_CACHE_KIB = 1024
+"""The last step writes all of it: no more than the other steps write."""
 FLUSH_EVERY_BYTES = 32 * 1024 * 1024
 """How much of the copy the system may keep to itself: a commit's fsync can be made to wait for all of it."""
 LOCKED_STEPS_MAX = 1000

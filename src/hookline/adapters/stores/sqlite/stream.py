@@ -124,7 +124,7 @@ def _attempts(connection: sqlite3.Connection, after: int, limit: int) -> Iterato
     at_ms = 0
     for number, delivery_id, fence, packed in connection.execute(queries.STREAM_ATTEMPTS, (after, limit)):
         delivery = archive.delivery(connection, None, delivery_id)
-        if delivery is None:  # the newest row, left by `purge` although its delivery is gone
+        if delivery is None:  # `purge` removes a delivery with its attempts: never so, unless by hand
             continue
         record = _record(packed)
         at_ms = max(at_ms, record.at_ms + record.duration_us // 1000)
