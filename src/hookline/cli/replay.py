@@ -107,8 +107,8 @@ def _agreed(client: Client, document: dict[str, Any], *, dry_run: bool) -> bool:
     if dry_run or (counted["complete"] and not counted["would_replay"]):
         terminal.done(counted, _counted(counted))
         return False
-    terminal.note(_counted(counted))
-    return typer.confirm("Deliver them again?", err=True)
+    print(f"{_counted(counted)}. Deliver them again? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _counted(counted: dict[str, Any]) -> str:
