@@ -30,6 +30,7 @@ from hookline.testing.store_contract.case import Reopen
 from hookline.testing.store_contract.claim import TestCap, TestClaim, TestClaimIds, TestDue
 from hookline.testing.store_contract.confirm import TestConfirm, TestUnconfirmed, TestUnconfirmedInLane
 from hookline.testing.store_contract.dedupe import TestDedupe, TestIdempotency
+from hookline.testing.store_contract.erase import TestErase
 from hookline.testing.store_contract.fanout import TestFanout
 from hookline.testing.store_contract.fences import TestFence, TestRelease
 from hookline.testing.store_contract.held import TestHeld
@@ -39,7 +40,8 @@ from hookline.testing.store_contract.lanes import TestFailedHead, TestHandOffInL
 from hookline.testing.store_contract.pace import TestHealth, TestProbe, TestRate, TestRetryAfter
 from hookline.testing.store_contract.record import TestRecord, TestRecordMakesEvents
 from hookline.testing.store_contract.registry import TestChanges, TestEndpoints, TestEventTypes
-from hookline.testing.store_contract.retention import TestErase, TestExpired, TestPurge
+from hookline.testing.store_contract.replays import TestOldestFirst, TestReplayJobs, TestReplaySteps
+from hookline.testing.store_contract.retention import TestExpired, TestPurge
 from hookline.testing.store_contract.stream import TestStream, TestStreamChanges
 from hookline.testing.store_contract.upkeep import TestCleaning, TestDiscard, TestReopen, TestReplay
 
@@ -76,6 +78,7 @@ __all__ = [
     "TestLane",
     "TestLaneModel",
     "TestLost",
+    "TestOldestFirst",
     "TestOneBadItem",
     "TestProbe",
     "TestPurge",
@@ -86,6 +89,8 @@ __all__ = [
     "TestReopen",
     "TestReopenedInLane",
     "TestReplay",
+    "TestReplayJobs",
+    "TestReplaySteps",
     "TestRetryAfter",
     "TestRunnable",
     "TestStaleRegistry",
