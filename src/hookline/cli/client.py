@@ -84,6 +84,7 @@ class Client:
         content: bytes | None = None,
         params: Mapping[str, str | int | None] | None = None,
         headers: Mapping[str, str] | None = None,
+        wait_s: float = TIMEOUT_S,
     ) -> Any:
         """The answer's JSON, or None when it has no body. `document` is sent as JSON, `content` as it is."""
         import httpx2
@@ -91,9 +92,13 @@ class Client:
         given = {name: value for name, value in (params or {}).items() if value is not None}
         try:
             if document is not None:
-                response = self._http.request(method, path, json=document, params=given, headers=headers)
+                response = self._http.request(
+                    method, path, json=document, params=given, headers=headers, timeout=wait_s
+                )
             else:
-                response = self._http.request(method, path, content=content, params=given, headers=headers)
+                response = self._http.request(
+                    method, path, content=content, params=given, headers=headers, timeout=wait_s
+                )
         except httpx2.TransportError as error:
             raise self._unreachable(error) from error
         except (httpx2.InvalidURL, UnicodeEncodeError) as error:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from typing import Annotated, Any, Final
 
 import typer
 
 from hookline.cli.arguments import Limit, pairs, path, read_bytes, read_json, read_object
+from hookline.cli.attempt_report import show_attempt
 from hookline.cli.client import Client
+from hookline.cli.exits import ExitCode
 from hookline.cli.terminal import terminal
 
 app = typer.Typer(name="endpoints", help="Subscribers: where to deliver, what, and how.", no_args_is_help=True)
+ATTEMPT_S_MAX: Final = 90.0
+"""An attempt may take a minute."""
+NOT_VERIFIED: Final = "Not verified:"
 EndpointId = Annotated[str, typer.Argument(metavar="ID", help="ep_… or its uid.")]
 
 EventTypes = Annotated[
@@ -29,6 +35,9 @@ Metadata = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="
 Spec = Annotated[str | None, typer.Option(help="Everything else: the API's JSON as text, @FILE or -; options win.")]
 Uid = Annotated[str | None, typer.Option(help="Your own id for it, usable wherever its id is.")]
 Method = Annotated[str | None, typer.Option(help="POST, PUT, PATCH or DELETE.")]
+Verify = Annotated[
+    str | None, typer.Option(help="none, test, challenge or cloudevents: how it says that it wants to be one.")
+]
 Description = Annotated[str | None, typer.Option(help="For people.")]
 
 
@@ -62,6 +71,7 @@ def create(
     secret: Secret = None,
     timeout_s: TimeoutS = None,
     concurrency_max: Concurrency = None,
+    verify: Verify = None,
     description: Description = None,
     metadata: Metadata = None,
     spec: Spec = None,
@@ -90,6 +100,7 @@ def update(
     order: Order = None,
     timeout_s: TimeoutS = None,
     concurrency_max: Concurrency = None,
+    verify: Verify = None,
     description: Description = None,
     metadata: Metadata = None,
     spec: Spec = None,
@@ -125,6 +136,46 @@ def resume(endpoint_id: EndpointId) -> None:
         terminal.done(client.call("POST", path("endpoints", endpoint_id, "resume")), f"{endpoint_id} is active")
 
 
+@app.command("test")
+def try_out(
+    endpoint_id: EndpointId,
+    event_type: Annotated[
+        str | None, typer.Option("--type", "-t", help="Of this event type, with its example; default: hookline.test.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The payload instead: JSON text, @FILE, or - for stdin.")] = None,
+) -> ExitCode:
+    """Send one event now, in whatever state it is, and show the whole attempt. Ends with 1 when that failed."""
+    members = [] if event_type is None else [b'"type":' + json.dumps(event_type).encode()]
+    if data is not None:
+        members.append(b'"data":' + read_json(data, "the payload")[0])  # byte for byte
+    with Client() as client:
+        answer = client.call(
+            "POST",
+            path("endpoints", endpoint_id, "test"),
+            content=b"{%b}" % b",".join(members),
+            headers={"content-type": "application/json"},
+            wait_s=ATTEMPT_S_MAX,
+        )
+    if terminal.json:
+        terminal.document(answer)
+    else:
+        show_attempt(answer)
+    return ExitCode.OK if answer["success"] else ExitCode.REFUSED
+
+
+@app.command()
+def verify(endpoint_id: EndpointId) -> ExitCode:
+    """Ask it (again) whether it wants to be one. Ends with 1 when it has not said so."""
+    with Client() as client:
+        answer = client.call("POST", path("endpoints", endpoint_id, "verify"))
+    warnings = answer.get("warnings") or ()
+    for warning in warnings:
+        terminal.note(f"warning: {warning}")
+    terminal.done(answer, f"{answer['id']} is {answer['state']}")
+    missing = any(warning.startswith(NOT_VERIFIED) for warning in warnings)
+    return ExitCode.REFUSED if missing or answer["state"] == "unverified" else ExitCode.OK
+
+
 @app.command()
 def secret(endpoint_id: EndpointId) -> None:
     """Show its signing secret."""
@@ -136,8 +187,8 @@ def secret(endpoint_id: EndpointId) -> None:
         terminal.say(answer["secret"])
 
 
-@app.command()
-def rotate(
+@app.command("rotate-secret")
+def rotate_secret(
     endpoint_id: EndpointId,
     new: Annotated[str | None, typer.Option("--secret", help="The new one, or @FILE; made when absent.")] = None,
     overlap_s: Annotated[float | None, typer.Option(help="So long both sign; default: a day.")] = None,

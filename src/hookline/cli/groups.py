@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from typer.core import TyperGroup
 
-ALSO: Final = {"list": "ls", "show": "get"}
+ALSO: Final = {"list": "ls", "show": "get", "rotate": "rotate-secret"}
 """Words of other programs that are understood, though no help names them."""
 
 
