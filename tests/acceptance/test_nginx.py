@@ -178,6 +178,15 @@ def test_the_stream_comes_at_once(proxied: Proxied, name: str):
             assert time.monotonic() - begun_s < 5
 
 
+def test_a_backup_passes(proxied: Proxied):
+    """A copy of the database comes through nginx whole."""
+    with proxied.client("127.0.70.1") as client:
+        answer = client.get("/v1/backup")
+    assert answer.status_code == 200, answer.text
+    assert answer.content.startswith(b"SQLite format 3\0")
+    assert answer.headers["content-length"] == str(len(answer.content))
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_what_is_not_for_everybody(proxied: Proxied, path: str):
     """Health and metrics are answered on Hookline's own port only."""

@@ -88,6 +88,8 @@ class Front:
         self._tick()
         try:
             for listener in listeners:
+                listener.listen(_BACKLOG)  # here, because uvloop does not tell when it fails
+            for listener in listeners:
                 server = await loop.create_server(
                     lambda: FrontProtocol(self._shared, self._config, self._state, loop),
                     sock=listener,

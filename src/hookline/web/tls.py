@@ -124,7 +124,7 @@ def _check(certificate: Path, key: Path) -> tuple[bytes, dt.datetime, str]:
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         public = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise TlsError(f"{certificate} holds no certificate in PEM that can be used") from None
     try:
         private = load_pem_private_key(key_pem, None)
