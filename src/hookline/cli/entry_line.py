@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from hookline.cli.terminal import STATE_STYLES, printable
+from hookline.core.event import TENANT_DEFAULT
 
 _CODES: Final = {
     "green": "32",
@@ -35,7 +36,7 @@ class EntryLine:
         """One entry. What is unknown to this version is shown by its kind."""
         at = str(data.get("accepted_at") or data.get("at") or "")
         words = [self._style(at[11:23], "dim"), f"{printable(kind):<8}"]
-        if "tenant" in data:
+        if data.get("tenant", TENANT_DEFAULT) != TENANT_DEFAULT:
             words.append(self._style(printable(f"{data['tenant']}:"), "dim"))
         if kind != "endpoint":
             words.append(self._style(f"{printable(str(data.get('type') or '')):<{_TYPE_CHARS}}", "bold"))
