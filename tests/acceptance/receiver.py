@@ -191,7 +191,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(answer.body)
 
-        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET = answer  # noqa: N815 (the base class looks for these)
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET = do_OPTIONS = answer  # noqa: N815 (the base class looks for these)
 
         def log_message(self, *args: Any) -> None:
             pass
