@@ -176,6 +176,26 @@ async def test_an_error_before_a_failure_is_forgotten(rig: Rig) -> None:
     assert await state(rig) == ("delivered", None)
 
 
+async def test_a_success_before_a_failure_settles_it(rig: Rig) -> None:
+    """A receiver who says success while his last answer gets lost has delivered: nothing failed, nobody is told so."""
+    ops = await rig.endpoint("ops", event_types=["hookline.delivery.*"])
+    dead = await rig.endpoint("dead", event_types=["nothing"])
+    endpoint = await rig.endpoint(
+        "a", confirm={"within_s": 60}, retry={"schedule_s": [10], "on": {"timeout": "fail"}}, dead_letter=dead.public_id
+    )
+    rig.sender.script[endpoint.url] = [Outcome(Kind.RETRY, "timeout")]
+    rig.sender.gates[endpoint.url] = gate = asyncio.Event()
+    await rig.publish(ORDER)
+    await rig.until(lambda: len(rig.sender.items) == 1, "the attempt runs")
+    assert await say(rig, SUCCESS)
+    gate.set()
+    await rig.until(lambda: not rig.sender.running[endpoint.url], "the attempt ended")
+    await rig.advance(2, 1)
+    assert await state(rig) == ("delivered", None)
+    assert [item.event.type for item in rig.sender.items[1:]] == ["hookline.delivery.delivered"]
+    assert (rig.sender.times(ops.url), rig.sender.times(dead.url)) == (1, 0)
+
+
 async def test_rules_by_reason_hold_for_confirmations(rig: Rig) -> None:
     """`answer_rejected` may fail, disable and escalate; people are told as after an attempt."""
     ops = await rig.endpoint("ops", event_types=["hookline.*"])

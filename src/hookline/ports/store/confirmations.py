@@ -33,9 +33,11 @@ class Confirmations(Protocol):
 
         It counts if the delivery is UNCONFIRMED before its deadline and nothing was said yet: then it is due for
         `unconfirmed` at once. It also counts if the delivery is LEASED and nothing was said yet (receivers may
-        confirm before they answer): kept until the next record of it as UNCONFIRMED, which is then due at once;
-        what was said is forgotten when the delivery is closed, and an error also when it is pending again. In any
-        other state, or a second time, it changes nothing. Unknown deliveries: False.
+        confirm before they answer): kept until the next record of it as UNCONFIRMED, which is then due at once. A
+        success said while LEASED settles it whatever becomes of the attempt: recorded (or released) as PENDING, or
+        recorded as FAILED, it is UNCONFIRMED instead and due at once, and the record's events are not made. An error
+        is forgotten when the delivery is pending again, and everything when it is closed. In any other state, or a
+        second time, it changes nothing. Unknown deliveries: False.
         """
         ...
 

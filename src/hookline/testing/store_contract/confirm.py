@@ -6,7 +6,7 @@ import pytest
 
 from hookline.core.delivery import State
 from hookline.core.errors import Conflict
-from hookline.ports.store import Claimed, OpenRef, Unconfirmed
+from hookline.ports.store import Claimed, NewEvent, OpenRef, Unconfirmed
 from hookline.testing.store_contract.case import Case, StoreContract, outcome
 
 WITHIN_S = 60.0
@@ -243,17 +243,43 @@ class TestConfirm(StoreContract):
         assert (found.success, found.message) == (success, b"early")
         assert not await case.store.confirm(lease.delivery_id, not success, b"again")
 
-    async def test_an_early_success_outlives_a_failed_attempt(self, case: Case) -> None:
-        """A success that was said is kept over a retry, also over one that never started."""
+    @pytest.mark.parametrize("after", [State.PENDING, State.FAILED])
+    @pytest.mark.parametrize("lane", [None, "k"])
+    async def test_an_early_success_outlives_a_failed_attempt(self, case: Case, after: State, lane: str | None) -> None:
+        """A success said while the attempt runs settles the delivery, though the attempt failed: due at once, its
+        attempt kept, nothing told of the failure, its lane not blocked."""
         endpoint = await case.endpoint()
-        await case.one(endpoint)
+        await case.one(endpoint, lane=lane)
         lease = await case.claim_one(endpoint)
-        assert await case.store.confirm(lease.delivery_id, success=True, message=b"")
-        assert await case.close(lease, State.PENDING)
-        lease = await case.claim_one(endpoint)
-        await case.store.release([(lease.delivery_id, lease.fence)])
-        assert await case.close(await case.claim_one(endpoint), State.UNCONFIRMED, wait_s=WITHIN_S)
-        assert (await due(case)).success is True
+        assert await case.store.confirm(lease.delivery_id, success=True, message=b"done")
+        told = case.event()
+        item = outcome(lease, after, reason="timeout", events=[NewEvent(told)])
+        result = await case.record(item)
+        assert (list(result.applied), result.due_s) == ([True], {})
+        assert await case.store.event(None, told.id) is None
+        found = await due(case)
+        assert (found.success, found.message, found.tries, found.attempts) == (True, b"done", 1, 1)
+        assert await settle(case, found.ref, State.DELIVERED)
+        row = await case.row(lease.delivery_id)
+        assert (row.state, row.attempts, row.reason) == ("delivered", 1, None)
+        if lane is not None:
+            following = await case.one(endpoint, lane=lane)
+            assert await case.words(following) == ["pending"]
+
+    async def test_an_early_success_outlives_its_lease(self, case: Case) -> None:
+        """Released unstarted or taken back, a delivery of which a success was said is not sent again."""
+        endpoint = await case.endpoint()
+        for how in ("released", "taken back"):
+            await case.one(endpoint)
+            lease = await case.claim_one(endpoint)
+            assert await case.store.confirm(lease.delivery_id, success=True, message=b"")
+            if how == "released":
+                assert list(await case.store.release([(lease.delivery_id, lease.fence)])) == [True]
+            else:
+                assert await case.close(lease, State.PENDING, attempt=None, tries=0, lost=1)
+            assert await case.claim(endpoint) == []
+            assert await settle(case, (await due(case)).ref, State.DELIVERED)
+        assert (await case.counts()).delivered == 2
 
     async def test_an_error_is_forgotten_when_it_is_pending_again(self, case: Case) -> None:
         """After a retry or a release the receiver is asked anew, and may say something else."""
@@ -282,7 +308,7 @@ class TestConfirm(StoreContract):
         await case.one(endpoint)
         lease = await case.claim_one(endpoint)
         assert await case.store.confirm(lease.delivery_id, success, b"")
-        assert await case.close(lease, State.FAILED)
+        assert await case.close(lease, State.DISCARDED)
         await case.store.reopen(None, lease.delivery_id)
         assert await case.close(await case.claim_one(endpoint), State.UNCONFIRMED, wait_s=WITHIN_S)
         assert await case.store.unconfirmed() == []

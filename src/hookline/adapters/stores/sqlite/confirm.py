@@ -45,6 +45,18 @@ def wait(transaction: Transaction, row: OpenRow, wait_s: float, reason: str | No
     transaction.moved(row.tenant, row.endpoint_id, _LEASED, _UNCONFIRMED)
 
 
+def succeeded(transaction: Transaction, row: OpenRow) -> bool:
+    """If the receiver of this leased delivery has said that his work is done, that settles it, whatever became of the
+    attempt: it is unconfirmed and due at once. Whether that was so."""
+    if not _any(transaction):
+        return False
+    found = transaction.execute(work_queries.CONFIRMATION_FIND, (row.id,)).fetchone()
+    if found is None or not found[0]:
+        return False
+    wait(transaction, row, 0.0, None)
+    return True
+
+
 def forget(transaction: Transaction, delivery_id: bytes) -> None:
     """The delivery is closed: what was said of it counts no more."""
     if _any(transaction):
@@ -52,7 +64,7 @@ def forget(transaction: Transaction, delivery_id: bytes) -> None:
 
 
 def forget_error(transaction: Transaction, delivery_id: bytes) -> None:
-    """The delivery is pending again: an error was said of an attempt that is over, a success stays one."""
+    """The delivery is pending again: an error was said of an attempt that is over."""
     if _any(transaction):
         transaction.execute(work_queries.CONFIRMATION_FORGET_ERROR, (delivery_id,))
 

@@ -19,6 +19,7 @@ _LEASED = int(State.LEASED)
 _DELIVERED = int(State.DELIVERED)
 _FAILED = int(State.FAILED)
 _UNCONFIRMED = int(State.UNCONFIRMED)
+_UNSETTLED = frozenset((_PENDING, _FAILED))
 _ALLOWED = frozenset((int(before), int(after)) for before, after in TRANSITIONS if before is not None)
 _RECORDED = frozenset(map(int, (State.PENDING, State.UNCONFIRMED, State.DELIVERED, State.FAILED, State.DISCARDED)))
 
@@ -103,6 +104,10 @@ class _Record:
             row.lost = 0
             self._attempts += (key, item.fence, bytearray(item.attempt))
         row.lost += item.lost
+        if row.state == _LEASED and after in _UNSETTLED and confirm.succeeded(transaction, row):
+            if item.attempt is None:
+                transaction.changed(row.tenant, row.endpoint_id, row.id, "leased", "unconfirmed")
+            return True
         if after == _PENDING:
             self._again(row, item)
         elif after == _UNCONFIRMED:
@@ -220,6 +225,9 @@ def release(transaction: Transaction, leases: Sequence[tuple[bytes, int]]) -> li
         row = OpenRow(*found)
         if row.fence != fence or row.state != _LEASED:
             applied.append(False)
+            continue
+        if confirm.succeeded(transaction, row):
+            applied.append(True)
             continue
         transaction.execute(queries.OPEN_RELEASE, (delivery_id,))
         transaction.moved(row.tenant, row.endpoint_id, _LEASED, _PENDING)
