@@ -55,7 +55,7 @@ class ReplayFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     source_id: _Text | None = None
     subject: _Text | None = None
     since: _Text | None = None
-    """RFC 3339, inclusive: when the event was accepted."""
+    """RFC 3339, inclusive: when the delivery was made, or the event accepted."""
     until: _Text | None = None
     """Exclusive."""
 
