@@ -116,7 +116,7 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
 
     @router.post(
         _EVENT_PATH + "/replay",
-        **operation("Replay", 202, Replayed, path=_ONE, body=Replay, body_required=False, tag="events"),
+        **operation("Replay", 202, Replayed, path=_ONE, body=Replay, body_required=False, refuses=(409,), tag="events"),
     )
     async def replay_event(request: Request) -> Response:
         """New deliveries with the same `webhook-id`: to one endpoint, or to all that match now."""
