@@ -5,11 +5,31 @@ from __future__ import annotations
 import pytest
 
 from hookline.core import ids
+from hookline.core.attempt import BodyEncoding, Exchange
 from hookline.core.delivery import State
 from hookline.core.errors import Conflict, NotFound
+from hookline.core.history import AttemptRecord
 from hookline.ports.store import NewDelivery
 from hookline.testing.store_contract.case import Case, StoreContract
 from hookline.testing.store_contract.retention import age, circle
+
+MARK = b"do-not-keep-me"
+
+
+def told(number: int = 1) -> bytes:
+    """An attempt with something of the payload wherever it can be."""
+    exchange = Exchange(
+        "POST",
+        "https://receiver.example/hooks",
+        [(b"webhook-id", b"evt_1")],
+        body_prefix=MARK * 10,
+        body_suffix=MARK,
+        body_encoding=int(BodyEncoding.NONE),
+        response_headers=[(b"x-echo", MARK)],
+        response_body=MARK * 1000,
+    )
+    record = AttemptRecord(number, 7, "retry", 500, "server_error", "application", MARK.decode(), exchange=exchange)
+    return record.pack()
 
 
 class TestErase(StoreContract):
@@ -111,3 +131,45 @@ class TestErase(StoreContract):
         await age(case)
         removed = await circle(case)
         assert (removed.deliveries, removed.events) == (1, 1)
+
+    async def test_what_attempts_have_kept(self, case: Case) -> None:
+        """Of each attempt, replays' too, what was sent and answered is gone, and what happened is still there."""
+        endpoint = await case.endpoint()
+        new = case.new(endpoint, data=MARK)
+        await case.accept(new)
+        for number in range(1, 106):
+            lease = await case.claim_one(endpoint)
+            assert await case.close(lease, State.PENDING, attempt=told(number))
+        root = case.new_id()
+        await case.store.replay(None, new.event.id, root, [NewDelivery(endpoint, 1)], await case.version())
+        for lease in await case.claim(endpoint):
+            assert await case.close(lease, State.FAILED, attempt=told())
+        other = await case.one(endpoint)
+        assert await case.close(await case.claim_one(endpoint), attempt=told())
+        await case.store.erase(None, new.event.id)
+        rows = await case.store.attempts(ids.delivery_id(new.event.id, 1))
+        rows = [*rows, *await case.store.attempts(ids.delivery_id(root, 1))]
+        assert len(rows) == 107
+        numbers = []
+        for row in rows:
+            assert MARK not in row.packed
+            record = AttemptRecord.unpack(row.packed)
+            numbers.append(record.number)
+            assert (record.at_ms, record.kind, record.status, record.reason) == (7, "retry", 500, "server_error")
+            assert record.exchange is not None
+            assert record.exchange.url == "https://receiver.example/hooks"
+            assert record.exchange.request_headers == [(b"webhook-id", b"evt_1")]
+        assert numbers == [*range(1, 106), 1, 1]
+        (kept,) = await case.store.attempts(other)
+        assert kept.packed == told()
+
+    async def test_an_attempt_that_nobody_can_read(self, case: Case) -> None:
+        """What is stored of an attempt in a form that is not known may hold anything: it goes, the attempt stays."""
+        endpoint = await case.endpoint()
+        await case.one(endpoint)
+        lease = await case.claim_one(endpoint)
+        assert await case.close(lease, attempt=MARK)
+        await case.store.erase(None, lease.event.id)
+        (row,) = await case.store.attempts(lease.delivery_id)
+        assert MARK not in row.packed
+        assert AttemptRecord.unpack(row.packed).exchange is None
