@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hookline.adapters.clock import SystemClock
 from hookline.core.attempt import Kind
 from hookline.core.errors import Refusal
+from hookline.core.event import Event
 from hookline.ports.sender import Sender
 from hookline.testing.mailbox import BUSY_S, MailboxSender, read_mailbox
 from hookline.testing.samples import full_event, sample_endpoint, sample_event
@@ -61,6 +63,20 @@ async def test_a_delivery_is_a_file(sender: Sender, accepting: EndpointFactory, 
     ]
     assert [document["id"] for document in documents] == [sample_event(n).public_id for n in (1, 2)]
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("event", [sample_event(), full_event()])
+async def test_the_document_says_where_to_confirm(
+    sender: Sender, accepting: EndpointFactory, tmp_path: Path, event: Event
+) -> None:
+    """Where a confirmation is asked for the document says where, and is otherwise the same."""
+    asked = request(accepting(), event)
+    items = [msgspec.structs.replace(item, confirm_url='https://hooks.example/"x') for item in asked.items]
+    await sender.send(msgspec.structs.replace(asked, items=items))
+    (document,) = read_mailbox(tmp_path)
+    assert document.pop("hooklineconfirmurl") == 'https://hooks.example/"x'
+    await sender.send(asked)
+    assert read_mailbox(tmp_path) == [document]
 
 
 async def test_a_payload_that_is_not_json_is_base64(sender: Sender, accepting: EndpointFactory, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     """Number of this attempt, from 1."""
     confirm_url: str | None = None
-    """Where the receiver confirms it; None: not asked for."""
+    """Where the receiver confirms it: he is told with the delivery, and what is kept of the exchange has it masked.
+    None: not asked for."""
 
 
 class SendRequest(msgspec.Struct, frozen=True, gc=False):

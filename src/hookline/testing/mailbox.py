@@ -91,7 +91,7 @@ class MailboxSender:
         body, _ = build_body(item.event, "cloudevents")
         try:
             async with asyncio.timeout(wait_s_max):
-                outcome = await self._put(endpoint, item, body.render(item.event.data))
+                outcome = await self._put(endpoint, item, _document(item, body))
         except TimeoutError:
             outcome = Outcome(Kind.RETRY, "timeout", detail="the mailbox did not take it in time")
         except OSError as error:
@@ -108,6 +108,14 @@ class MailboxSender:
             name = ids.text(ids.ATTEMPT, ids.attempt_id(item.delivery_id, item.fence)) + ".json"
             await asyncio.to_thread(_write, mailbox_folder(endpoint.url), name, document)
         return outcome
+
+
+def _document(item: Item, body: Body) -> bytes:
+    """What is written. Where to confirm is an extension attribute, and no part of what is kept of the exchange."""
+    document = body.render(item.event.data)
+    if item.confirm_url is None:
+        return document
+    return document[:-1] + b',"hooklineconfirmurl":' + json.dumps(item.confirm_url).encode() + b"}"
 
 
 def mailbox_folder(url: str) -> Path:

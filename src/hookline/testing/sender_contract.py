@@ -64,6 +64,9 @@ class EndpointFactory(Protocol):
         ...
 
 
+CONFIRM_URL = "https://hooks.example/v1/confirm/unguessable"
+
+
 def request(endpoint: Endpoint, *events: Event, attempt: int = 1) -> SendRequest:
     """The events on their way to the endpoint; one small event when none is given."""
     items = [
@@ -130,6 +133,16 @@ class TestSender:
         """Whatever an event holds and whatever format its endpoint asks for, it is delivered."""
         (outcome,) = await self.send(sender, request(accepting(format=form), event))
         assert outcome.kind is Kind.DELIVERED
+
+    async def test_where_to_confirm_is_not_kept(
+        self, sender: Sender, accepting: EndpointFactory, failing: EndpointFactory
+    ) -> None:
+        """The address at which a delivery is confirmed is a credential: nothing of it is left in the outcome."""
+        for endpoint in (accepting(), failing()):
+            asked = request(endpoint)
+            items = [msgspec.structs.replace(item, confirm_url=CONFIRM_URL) for item in asked.items]
+            (outcome,) = await self.send(sender, msgspec.structs.replace(asked, items=items))
+            assert b"unguessable" not in msgspec.msgpack.encode(outcome)
 
     async def test_several_in_one_request(
         self, sender: Sender, accepting: EndpointFactory, failing: EndpointFactory
