@@ -160,7 +160,7 @@ class Api:
             }
         )
         item = RecordItem(
-            claimed.delivery_id, claimed.fence, endpoint_id, "default", after,
+            claimed.delivery_id, claimed.fence, endpoint_id, event.tenant, after,
             wait_s=5.0, tries=1, reason=record.reason, attempt=record.pack(),
         )  # fmt: skip
         await self.store.record([item])

@@ -175,8 +175,8 @@ def key_routes(router: APIRouter, door: Door, keys: Keys) -> None:
     async def patch_key(request: Request) -> Response:
         """A JSON Merge Patch (RFC 7396); it holds from the next request on."""
         visit = door.enter(request, OPERATOR)
-        key_id, body = identifier_in_path(request, ids.KEY), await door.body(request)
-        row = await keys.patch(_acting_for(visit.principal), key_id, body)
+        body = await door.body(request)
+        row = await keys.patch(_acting_for(visit.principal), identifier_in_path(request, ids.KEY), body)
         return answer(key_document(row, await keys.last_uses()))
 
     @router.post(
@@ -186,8 +186,8 @@ def key_routes(router: APIRouter, door: Door, keys: Keys) -> None:
     async def rotate_key(request: Request) -> Response:
         """A new key with the same rights; the old one ends when the overlap does."""
         visit = door.enter(request, OPERATOR)
-        key_id, body = identifier_in_path(request, ids.KEY), await door.body(request)
-        issued = await keys.rotate(_acting_for(visit.principal), key_id, body)
+        body = await door.body(request)
+        issued = await keys.rotate(_acting_for(visit.principal), identifier_in_path(request, ids.KEY), body)
         location = f"/v1/keys/{ids.text(ids.KEY, issued.row.id)}"
         return answer(issued_document(issued), 201, {"location": location, **_NEVER_CACHED})
 

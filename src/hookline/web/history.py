@@ -121,8 +121,8 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
     async def replay_event(request: Request) -> Response:
         """New deliveries with the same `webhook-id`: to one endpoint, or to all that match now."""
         visit = door.enter(request, MANAGE)
-        event_id = identifier_in_path(request, ids.EVENT)
-        return answer(await deliveries.replay(visit.tenant, event_id, await door.body(request)), 202)
+        body = await door.body(request)
+        return answer(await deliveries.replay(visit.tenant, identifier_in_path(request, ids.EVENT), body), 202)
 
 
 def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
