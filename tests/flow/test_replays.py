@@ -281,6 +281,23 @@ async def test_live_traffic_goes_first(rig: Rig) -> None:
     assert sent == [b'"live"', b'{"n": 0}', b'{"n": 1}', b'{"n": 2}']
 
 
+async def test_an_endpoint_starts_slowly_with_a_replay(rig: Rig) -> None:
+    """However well it went before, what a replay brings begins with one attempt at a time."""
+    endpoint = await rig.endpoint("a")
+    for _ in range(20):
+        await rig.publish(ORDER)
+        await rig.quiet()
+    channel = rig.engine.deliver.channel(endpoint.id)
+    assert channel is not None
+    assert channel.slow.cap > 10
+    gate = rig.sender.gates[endpoint.url] = asyncio.Event()
+    await ended(rig, await start(rig, filter={"state": "delivered"}))
+    assert rig.sender.running[endpoint.url] == 1
+    gate.set()
+    del rig.sender.gates[endpoint.url]
+    await rig.until(lambda: rig.sender.times(endpoint.url) == 40, "all are sent")
+
+
 async def test_lanes_keep_their_order(rig: Rig) -> None:
     """Failed ones of a lane go again in their order, before what waits behind them."""
     endpoint = await rig.endpoint("a", order="key")
