@@ -32,6 +32,8 @@ FLUSH_EVERY_BYTES = 32 * 1024 * 1024
 """How much of the copy the system may keep to itself: a commit's fsync can be made to wait for all of it."""
 LOCKED_STEPS_MAX = 1000
 """So many steps in a row, a millisecond each, may find the copy locked by somebody else."""
+RESTARTS_MAX = 20
+"""It begins again when SQLite cannot tell what a rollback, or somebody else, has changed; so often at most."""
 AS_OF = "backup_as_of_ms"
 """In the copy's `meta`: what was committed before this instant is in it."""
 PARTIAL = ".partial"
@@ -53,6 +55,9 @@ class Copy:
         self._as_of_ms = 0
         self._stepped_s = 0.0
         self._locked_steps = 0
+        self._copied_pages = 0
+        self.restarts = 0
+        """How often it began again."""
         self.steps = 0
         """How many were made."""
 
@@ -87,7 +92,7 @@ class Copy:
         self._stepped_s = time.monotonic()
         source.backup(copy, pages=PAGES_PER_STEP, progress=self._stepped, sleep=0.001)
 
-    def _stepped(self, status: int, _remaining: int, _total: int) -> None:
+    def _stepped(self, status: int, remaining: int, total: int) -> None:
         step_s = time.monotonic() - self._stepped_s
         self.steps += 1
         if status == sqlite3.SQLITE_DONE:
@@ -96,6 +101,10 @@ class Copy:
         self._locked_steps = 0 if status == sqlite3.SQLITE_OK else self._locked_steps + 1
         if self._locked_steps > LOCKED_STEPS_MAX:
             raise StoreUnavailable(f"{self._target} is locked by somebody else")
+        self.restarts += total - remaining < self._copied_pages
+        self._copied_pages = total - remaining
+        if self.restarts > RESTARTS_MAX:
+            raise StoreUnavailable("the backup had to begin again too often: is somebody else writing the file?")
         if self._aborted:
             raise _given_up()
         self._writer.serve(max(SERVE_S_MIN, step_s))
@@ -151,8 +160,8 @@ def new_file(final: str) -> Iterator[str]:
     """The name of an empty file of mode 0600 to be written within the block; after it, what was written is on the disk
     under the name `final`, or nothing of it is left."""
     partial = final + PARTIAL
-    _remove(partial)  # of a process that was killed
     try:
+        _remove(partial)  # of a process that was killed
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise Refusal("invalid_parameter", f"{partial} cannot be made: {error.strerror}.") from error

@@ -8,6 +8,8 @@ from hookline.adapters.stores.sqlite.many import ManyKeys, ManyRows
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
+SAVEPOINT = "SAVEPOINT begun"
+ROLLBACK_TO = "ROLLBACK TO begun"
 
 META = "SELECT value FROM meta WHERE name = ?"
 META_SET = "UPDATE meta SET value = ? WHERE name = ?"

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from hookline.adapters.stores.sqlite import queries
@@ -86,6 +87,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="hookline-sqlite-writer", daemon=True)
         self._stopping = False
+        self._serving = False
         self.failure: str | None = None
         """Why the last commit could not be written; None: it was."""
         self.commits = 0
@@ -129,15 +131,17 @@ class Writer:
         waits. Raises `StoreUnavailable` when the writer is to end: then the call must end too."""
         until_s = time.monotonic() + for_s
         left_s = for_s
-        while left_s >= 0:
-            try:
-                job = self._jobs.get(timeout=left_s)
-            except queue.Empty:
-                return
-            if not self._take(job):
-                self._jobs.put(None)  # for `_run`
-                raise StoreUnavailable("the store is stopping", code="draining")
-            left_s = until_s - time.monotonic()
+        self._serving = True
+        try:
+            while left_s >= 0:
+                if not self._take(self._jobs.get(timeout=left_s)):
+                    self._jobs.put(None)  # for `_run`
+                    raise StoreUnavailable("the store is stopping", code="draining")
+                left_s = until_s - time.monotonic()
+        except queue.Empty:
+            pass
+        finally:
+            self._serving = False
 
     def _run(self) -> None:
         while self._take(self._jobs.get()):
@@ -196,6 +200,8 @@ class Writer:
         committing = False
         try:
             connection.execute(queries.BEGIN)
+            if self._serving:
+                connection.execute(queries.SAVEPOINT)
             transaction = Transaction(connection, self._now_ms())
             for job in jobs:
                 changes = connection.total_changes
@@ -217,9 +223,15 @@ class Writer:
         return None
 
     def _rolled_back(self, error: Exception) -> Exception:
-        if self._connection.in_transaction:
+        connection = self._connection
+        if self._serving and connection.in_transaction:
+            # A backup begins again when a transaction is rolled back, but not when one ends with nothing done.
+            with suppress(sqlite3.Error):
+                connection.execute(queries.ROLLBACK_TO)
+                connection.execute(queries.COMMIT)
+        if connection.in_transaction:
             try:
-                self._connection.execute(queries.ROLLBACK)
+                connection.execute(queries.ROLLBACK)
             except sqlite3.Error as second:
                 self.failure = str(second)
         meaning = translate(error)
