@@ -14,11 +14,10 @@ from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import Conflict, DataError, NotFound, Refusal, StoreUnavailable
 from hookline.core.page import format_time
-from hookline.core.replay import pack_replay, parse_replay
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.engine import Limits
 from hookline.flow.replays import DryRun, Replays, ReplayView
-from hookline.ports.store import ReplayRow
+from hookline.ports.store import ReplayRow, TenantRow
 from tests.flow.rig import OK, Rig
 
 GONE = Outcome(Kind.REJECTED, reason="client_error", status=400)
@@ -558,9 +557,6 @@ async def test_a_replay_that_cannot_go_on_does_not_stop_others(rig: Rig, monkeyp
     rig.engine.replays.stop()
     ill = await start(rig, filter={"endpoint": endpoint.public_id})
     well = await start(rig, filter={"endpoint": endpoint.public_id})
-    stored = parse_replay(b'{"filter": {"type": "x"}}')
-    unreadable = ReplayRow(rig.engine.ids.make(rig.store.now_ms()), "default", pack_replay(stored, 0)[:-2])
-    await rig.store.put_replay(unreadable)
 
     async def picky(replay_id: bytes, *args: Any) -> Any:
         if replay_id == ill.row.id:
@@ -576,10 +572,33 @@ async def test_a_replay_that_cannot_go_on_does_not_stop_others(rig: Rig, monkeyp
         rig.clock.advance(8)
     found = await view(rig, ill)
     assert (found.row.state, found.row.detail) == ("failed", "5 steps in a row did not work: DataError.")
-    broken = await rig.store.replay_of("default", unreadable.id)
-    assert broken is not None
-    assert broken.state == "failed"
     assert {name for name, _ in rig.observer.warnings} == {"replay_failed"}
+
+
+async def test_a_newer_releases_replay_is_left_to_it(rig: Rig) -> None:
+    """One whose form is not known here is shown and not touched; a person can cancel it."""
+    later = b'{"spec": {"filter": {"colour": "red"}}, "start_ms": 0}'
+    row = ReplayRow(rig.engine.ids.make(rig.store.now_ms()), "default", later, until=b"\xff")
+    await rig.store.put_replay(row)
+    rig.engine.replays.soon()
+    await rig.until(lambda: bool(rig.observer.warnings), "it is said")
+    assert [name for name, _ in rig.observer.warnings] == ["replay_unreadable"]
+    (found,) = (await service(rig).page("default", 50, None)).rows
+    assert (found.row.state, found.progress) == ("running", 0.0)
+    assert (await service(rig).cancel("default", row.id)).row.state == "canceled"
+
+
+async def test_its_tenant_is_deleted_meanwhile(rig: Rig) -> None:
+    """Nothing more is made for a tenant that was deleted."""
+    await rig.store.put_tenant(TenantRow("acme", b'{"id": "acme"}'))
+    rig.engine.replays.stop()
+    begun = await start(rig, tenant="acme", filter={"type": "x"})
+    await rig.store.delete_tenant("acme")
+    await rig.engine.registry.refresh()
+    rig.engine.replays._stopped = False
+    rig.engine.replays.soon()
+    found = await ended(rig, begun)
+    assert (found.row.state, found.row.detail) == ("failed", "The tenant was deleted.")
 
 
 async def test_it_follows_a_configuration_that_changes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
