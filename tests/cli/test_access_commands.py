@@ -92,15 +92,19 @@ def test_a_rate_that_is_no_json_is_a_wrong_line(cli, script):
 def test_against_the_program(cli, server, monkeypatch):
     """A tenant's key made by one command publishes for him, sees nothing of others, and is unknown once revoked."""
     assert cli("tenants", "create", "cli-acme", "--name", "Acme").code == 0
-    made = cli("keys", "create", "--tenant", "cli-acme", "--scope", "publish", "--scope", "read", "--json").json
+    line = "keys create --tenant cli-acme --scope publish --scope read -t cli.* --json"
+    made = cli(*line.split()).json
     monkeypatch.setenv("HOOKLINE_KEY", made["key"])
     sent = cli("send", "cli.access", '{"a": 1}', "--json")
     assert sent.code == 0, sent.err
+    assert "forbidden: This key may not publish" in cli("send", "other.access", "{}").err
     assert [row["type"] for row in cli("events", "ls", "--json").json["data"]] == ["cli.access"]
     refused = cli("keys", "ls")
     assert (refused.code, refused.err) == (4, "hookline: forbidden: Only the operator's key may do this.\n")
     monkeypatch.setenv("HOOKLINE_KEY", server.key)
     assert cli("keys", "get", made["id"], "--json").json["last_used_at"] is not None
+    assert cli("tenants", "update", "cli-acme", "--events-rate", '{"n": 1, "per_s": 3600}').code == 0
+    assert [cli("send", "cli.access", "{}", "--tenant", "cli-acme").code for _ in range(2)] == [0, 5]
     assert cli("keys", "revoke", made["id"]).code == 0
     monkeypatch.setenv("HOOKLINE_KEY", made["key"])
     assert cli("events", "ls").code == 4
