@@ -62,13 +62,12 @@ def restore(source: str, target: str, *, replace: bool = False) -> int:
 
 
 def _restore(source: str, target: str) -> int:
-    known_ms = _latest_known_ms(target)
     fresh = target + ".restored"
     try:
         with new_file(fresh) as partial, closing(open_copy(partial)) as copy:
             _read_into(copy, source)
             make_plain(copy)
-            as_of_ms = _begin_anew(copy, known_ms)
+            as_of_ms = _begin_anew(copy, _latest_known_ms(target))
     except sqlite3.Error as error:
         raise meaning(error, target) from error
     try:
@@ -84,11 +83,16 @@ def _latest_known_ms(path: str) -> int:
     """The latest instant that a database knows of; 0 where there is none, or none that can be read."""
     if not Path(path).exists():
         return 0
+    beside = [Path(path + ending) for ending in ("-wal", "-shm")]
+    made = [name for name in beside if not name.exists()]
     try:
         with closing(open_reader(path)) as connection:
             return _latest_ms(connection)
     except (sqlite3.Error, TypeError):  # being damaged is why it is replaced
         return 0
+    finally:
+        for name in made:  # by reading
+            name.unlink(missing_ok=True)
 
 
 def _latest_ms(connection: sqlite3.Connection) -> int:
