@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from hookline.core import ids
 from hookline.core.attempt import Outcome
 from hookline.core.confirm import Tokens
 from hookline.core.consent import (
@@ -166,7 +167,7 @@ class Verification:
             if known is not None and isinstance(error, Refusal | StoreUnavailable):
                 known.tried_age_s = before_s  # it is we who could not: soon again
         except Exception as error:  # noqa: BLE001 - a defect: it is tried again like everything else
-            self._observer.warn("verification_failed", endpoint=row.id.hex(), error=repr(error))
+            self._observer.warn("verification_failed", endpoint=ids.text(ids.ENDPOINT, row.id), error=repr(error))
             missing = "Something went wrong here; it was logged."
         if known is not None:
             known.said = missing
@@ -224,6 +225,8 @@ class Verification:
             await self._registry.refresh()
         except StoreUnavailable:
             pass  # it is committed; the next accept refreshes (see flow.endpoints)
+        if state is not row.state:
+            self._observer.fact("endpoint_verified", endpoint=ids.text(ids.ENDPOINT, row.id), verify=spec.verify)
         self._notify({row.id: 0.0})
 
     async def consent(self, token: str, headers: Headers) -> None:
@@ -252,9 +255,10 @@ class Verification:
         for endpoint_id, known in list(self._tries.items()):
             if self._stopping or len(self._running) >= BESIDE_MAX or looked_at >= LOOKED_AT_MAX:
                 break
-            if known.since_ms is not None and not self._due(known):
+            if self._tries.get(endpoint_id) is not known or (known.since_ms is not None and not self._due(known)):
                 continue
             looked_at += 1
+            self._tries[endpoint_id] = self._tries.pop(endpoint_id)  # the others first, next time
             row = await self._row(endpoint_id)
             if row is None:
                 continue
