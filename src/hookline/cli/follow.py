@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Final
 from hookline.cli.arguments import path
 from hookline.cli.client import Client
 from hookline.cli.exits import CommandError, ExitCode
+from hookline.cli.terminal import printable, terminal
 from hookline.core.server_sent import MEDIA_TYPE, Message, Reader
 
 READ_S: Final = 45.0
@@ -83,3 +85,24 @@ class Follower:
                     self.position = reader.position
                     self._wait_s = self._first_s
                 yield messages
+
+
+def decoded(message: Message) -> dict[str, object]:
+    """The message's document. Raises `CommandError` when it is none."""
+    try:
+        data = json.loads(message.data)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise CommandError("this is no stream of Hookline's: its data are no JSON objects", ExitCode.REFUSED)
+    return data
+
+
+def tell_lost(why: str, wait_s: float) -> None:
+    """The stream broke off."""
+    terminal.note(f"{printable(why)}; again in {wait_s:.1f} s")
+
+
+def tell_found() -> None:
+    """It goes on."""
+    terminal.note("connected again")

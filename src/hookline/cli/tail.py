@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from hookline.cli.client import Client
-from hookline.cli.exits import CommandError, ExitCode, usage
-from hookline.cli.terminal import json_text, out, printable, terminal
+from hookline.cli.exits import ExitCode, usage
+from hookline.cli.terminal import json_text, out, terminal
 
 if TYPE_CHECKING:
     from hookline.cli.entry_line import EntryLine
@@ -67,7 +67,7 @@ def tail(
 
 def _print(client: Client, filters: dict[str, str], position: str | None, count: int) -> None:
     from hookline.cli.entry_line import EntryLine
-    from hookline.cli.follow import Follower
+    from hookline.cli.follow import Follower, decoded, tell_found, tell_lost
 
     follower = Follower(client, filters, position, lost=tell_lost, found=tell_found)
     lines = EntryLine(colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
@@ -76,39 +76,17 @@ def _print(client: Client, filters: dict[str, str], position: str | None, count:
         if count:
             messages = messages[:left]  # noqa: PLW2901
             left -= len(messages)
-        shown = [line for line in (_line(lines, message) for message in messages) if line]
+        shown = [line for line in (_line(lines, message, decoded(message)) for message in messages) if line]
         if shown:
             out("\n".join(shown))
         if count and not left:
             return
 
 
-def _line(lines: EntryLine, message: Message) -> str:
-    data = decoded(message)
+def _line(lines: EntryLine, message: Message, data: Mapping[str, object]) -> str:
     if terminal.json:
         return json_text({"kind": message.event, "position": message.position, "data": data})
     if message.event == RESET:
         terminal.note(str(data.get("detail", "The stream begins anew.")))
         return ""
     return lines.text(message.event, data)
-
-
-def decoded(message: Message) -> dict[str, object]:
-    """The message's document. Raises `CommandError` when it is none."""
-    try:
-        data = json.loads(message.data)
-    except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        raise CommandError("this is no stream of Hookline's: its data are no JSON objects", ExitCode.REFUSED)
-    return data
-
-
-def tell_lost(why: str, wait_s: float) -> None:
-    """The stream broke off."""
-    terminal.note(f"{printable(why)}; again in {wait_s:.1f} s")
-
-
-def tell_found() -> None:
-    """It goes on."""
-    terminal.note("connected again")

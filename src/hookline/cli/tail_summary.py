@@ -18,8 +18,7 @@ from rich.text import Text
 from hookline.cli.arguments import path
 from hookline.cli.client import Client
 from hookline.cli.exits import CommandError
-from hookline.cli.follow import Follower
-from hookline.cli.tail import decoded, tell_found, tell_lost
+from hookline.cli.follow import Follower, decoded, tell_found, tell_lost
 from hookline.cli.tally import Row, Tally, percentiles
 from hookline.cli.terminal import STATE_STYLES, json_text, out, printable, terminal
 
