@@ -102,6 +102,8 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("PROT", "1", "HOOKLINE_PROT is not a setting of Hookline; did you mean HOOKLINE_PORT?"),
         ("Port", "1", "did you mean HOOKLINE_PORT?"),
         ("TLS_CERT_FILE", "/nonexistent.pem", "no such file"),
+        ("TLS_CERT_FILE", __file__, "HOOKLINE_TLS_KEY_FILE are set both or neither"),
+        ("TLS_KEY_FILE", __file__, "HOOKLINE_TLS_KEY_FILE are set both or neither"),
         ("PUBLIC_URL", "hooks.example.com", "https://host or http://host:port"),
         ("PUBLIC_URL", "https://hooks.example.com/?a=b", "it has a query"),
         ("ADMIN_URL", "ftp://example.com", "an http or https URL"),

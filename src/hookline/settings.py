@@ -277,9 +277,9 @@ def load_settings(
             if f"{name}_file" in of_environment:  # the environment wins, also over the other way to say the same
                 found.pop(name, None)
     found.update(of_environment)
+    values = {name: _parsed(name, text, origin) for name, (text, origin) in found.items()}
     if ("tls_cert_file" in found) != ("tls_key_file" in found):
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
-    values = {name: _parsed(name, text, origin) for name, (text, origin) in found.items()}
     return Settings(**values, origin={name: origin for name, (_, origin) in found.items()})  # type: ignore[arg-type]
 
 
