@@ -268,7 +268,7 @@ async def test_what_is_there_is_not_replaced(tmp_path: Path, source: Path, targe
 
 
 async def test_what_is_replaced_is_kept(tmp_path: Path, source: Path, target: Path) -> None:
-    """With its log, under another name; none of it gets into the new database. It may be replaced again."""
+    """It stays with its log under another name, none of it gets into the new one, and that may be replaced in turn."""
     await small(tmp_path, source)
     first = tmp_path / "killed.db"
     async with started(first) as case:
