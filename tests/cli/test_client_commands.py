@@ -161,6 +161,17 @@ def test_endpoints_update_sends_only_what_is_given(cli, script):
     assert script.asked[0].json == {"description": "new", "filter": None}
 
 
+def test_endpoints_ask_for_confirmation_and_name_a_dead_letter(cli, script):
+    """Both options become the API's members, at creation and at a change."""
+    script.on("POST", "/v1/endpoints", {"id": "ep_1", "state": "active"}, 201)
+    script.on("PATCH", "/v1/endpoints/ep_1", {"id": "ep_1", "state": "active"})
+    options = ("--confirm-within-s", "60", "--dead-letter", "morgue")
+    assert cli("endpoints", "create", "https://x.example/", *options).code == 0
+    assert cli("endpoints", "update", "ep_1", *options).code == 0
+    members = {"confirm": {"within_s": 60.0}, "dead_letter": "morgue"}
+    assert [asked.json for asked in script.asked] == [{"url": "https://x.example/", **members}, members]
+
+
 @pytest.mark.parametrize(
     ("line", "method", "asked_path", "answer"),
     [

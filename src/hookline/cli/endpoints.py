@@ -38,6 +38,10 @@ Method = Annotated[str | None, typer.Option(help="POST, PUT, PATCH or DELETE.")]
 Verify = Annotated[
     str | None, typer.Option(help="none, test, challenge or cloudevents: how it says that it wants to be one.")
 ]
+ConfirmWithinS = Annotated[
+    float | None, typer.Option(help="Delivered only when its receiver confirms it, within so many seconds.")
+]
+DeadLetter = Annotated[str | None, typer.Option(help="The endpoint (id or uid) that gets what fails here.")]
 Description = Annotated[str | None, typer.Option(help="For people.")]
 
 
@@ -72,6 +76,8 @@ def create(
     timeout_s: TimeoutS = None,
     concurrency_max: Concurrency = None,
     verify: Verify = None,
+    confirm_within_s: ConfirmWithinS = None,
+    dead_letter: DeadLetter = None,
     description: Description = None,
     metadata: Metadata = None,
     spec: Spec = None,
@@ -101,6 +107,8 @@ def update(
     timeout_s: TimeoutS = None,
     concurrency_max: Concurrency = None,
     verify: Verify = None,
+    confirm_within_s: ConfirmWithinS = None,
+    dead_letter: DeadLetter = None,
     description: Description = None,
     metadata: Metadata = None,
     spec: Spec = None,
@@ -216,6 +224,8 @@ def _document(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("filter", "retry", "rate"):
         if name in given:
             given[name] = read_json(given[name], f"the {name}")[1]
+    if "confirm_within_s" in given:
+        given["confirm"] = {"within_s": given.pop("confirm_within_s")}
     if "secret" in given:
         given["secret"] = read_bytes(given["secret"]).decode().strip()
     return {**document, **given}
