@@ -317,6 +317,34 @@ async def test_a_client_that_does_not_read(api):
     sock.close()
 
 
+@pytest.mark.parametrize("reads", [True, False])
+async def test_the_sweep_knows_silence_from_a_client_that_does_not_read(make_rig, reads):
+    """A stream may be silent for longer than any limit of the connection; one that is not read is ended by it."""
+    more = asyncio.Event()
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b": first", "more_body": True})
+        while not reads and rig.front.connections:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+            await asyncio.sleep(0)
+        await more.wait()
+        await send({"type": "http.response.body", "body": b": second", "more_body": False})
+
+    rig = await make_rig(app, idle_s=0.1, first_s=0.1, write_s=0.1, header_s=0.1, body_s=0.1, sweep_s=0.02)
+    wire = await rig.wire()
+    wire.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    await wire.reader.readuntil(b": first")
+    await asyncio.sleep(0.4)
+    if reads:
+        more.set()
+        await wire.reader.readuntil(b": second")
+    else:
+        await rig.until(lambda: rig.front.connections == 0)
+        more.set()
+
+
 def _request(api: Api) -> bytes:
     key = api.client.headers["authorization"]
     return f"GET {PATH} HTTP/1.1\r\nHost: h\r\nAuthorization: {key}\r\n\r\n".encode()

@@ -107,7 +107,7 @@ class Cycle(RequestResponseCycle):
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self._outlet.status = message["status"]
-            self.endless = _STREAM in message["headers"]
+            self.endless = _STREAM in message.get("headers", ())
             if self.more_body:
                 self.keep_alive = False
         await super().send(message)
