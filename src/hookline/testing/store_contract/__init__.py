@@ -42,6 +42,7 @@ from hookline.testing.store_contract.record import TestRecord, TestRecordMakesEv
 from hookline.testing.store_contract.registry import TestChanges, TestEndpoints, TestEventTypes
 from hookline.testing.store_contract.replays import TestOldestFirst, TestReplayJobs, TestReplaySteps
 from hookline.testing.store_contract.retention import TestExpired, TestPurge
+from hookline.testing.store_contract.retention_walk import TestRetentionWalk
 from hookline.testing.store_contract.stream import TestStream, TestStreamChanges
 from hookline.testing.store_contract.upkeep import TestCleaning, TestDiscard, TestReopen, TestReplay
 
@@ -91,6 +92,7 @@ __all__ = [
     "TestReplay",
     "TestReplayJobs",
     "TestReplaySteps",
+    "TestRetentionWalk",
     "TestRetryAfter",
     "TestRunnable",
     "TestStaleRegistry",
