@@ -325,6 +325,32 @@ async def test_a_defect_is_told_and_ends_readers(rig, live):
     await again.disconnect()
 
 
+async def test_handing_on_that_is_cut_short(rig, live):
+    """Who brings the tailer up and is cancelled over it costs nobody an entry: the others come back for theirs."""
+    clients = [Client(live) for _ in range(30)]
+    for client in clients:
+        await client.connect()
+    start = clients[0].reader.position
+    await rig.publish({"type": "order.created", "data": 1})
+    await rig.quiet()
+    opening = asyncio.create_task(live.open(ALL, None))
+    while not any(client.reader.position != start or client.got for client in clients):
+        await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await pass_on(rig)
+    ended = [client for client in clients if client.over]
+    assert {client.why for client in ended} == {"failed"}
+    for client in ended:
+        client.position = start
+        await client.connect()
+    await pass_on(rig)
+    assert {len(client.got) for client in clients} == {1}
+    for client in clients:
+        await client.disconnect()
+    assert live.readers == 0
+
+
 async def test_what_is_not_wanted_moves_the_position(rig, live):
     """A reader whose filter drops everything, following or catching up, stands where the stream is."""
     start = await rig.store.stream_end()

@@ -307,12 +307,18 @@ class Live:
         return len(page) == PAGE
 
     async def _hand_on(self, items: Sequence[Item | Reset], position: bytes) -> None:
-        for number, reader in enumerate(tuple(self.followers), 1):
-            if reader in self.followers:
-                reader.take(items, position)
-            if number % _READERS_A_TURN == 0:
-                await asyncio.sleep(0)
+        waiting = list(self.followers)
         self.at = position
+        try:
+            while waiting:
+                if waiting[-1] in self.followers:
+                    waiting[-1].take(items, position)
+                waiting.pop()
+                if len(waiting) % _READERS_A_TURN == 0:
+                    await asyncio.sleep(0)
+        finally:
+            for reader in waiting:  # cut short: they come back for it
+                reader.end("failed")
 
     def _tailer_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:
