@@ -105,6 +105,7 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("TLS_CERT_FILE", __file__, "HOOKLINE_TLS_KEY_FILE are set both or neither"),
         ("TLS_KEY_FILE", __file__, "HOOKLINE_TLS_KEY_FILE are set both or neither"),
         ("PUBLIC_URL", "hooks.example.com", "https://host or http://host:port"),
+        ("PUBLIC_URL", "https://hööks.example.com", "https://host or http://host:port"),
         ("PUBLIC_URL", "https://hooks.example.com/?a=b", "it has a query"),
         ("ADMIN_URL", "ftp://example.com", "an http or https URL"),
         ("ADDRESS_RATE", "100", "a slash and seconds"),

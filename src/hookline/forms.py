@@ -91,9 +91,14 @@ def parse_networks(text: str) -> tuple[str, ...]:
 
 
 def parse_public_url(text: str) -> str:
-    """An http or https URL without a query, a fragment or credentials; a slash at its end does not count."""
+    """An http or https URL in ASCII (it is sent in headers) without a query, a fragment or credentials; a slash at its end does not count."""
     parts = urllib.parse.urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable() or " " in text:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not (text.isascii() and text.isprintable())
+        or " " in text
+    ):
         raise ValueError
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("it has a query, a fragment or credentials")
