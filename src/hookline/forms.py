@@ -91,7 +91,8 @@ def parse_networks(text: str) -> tuple[str, ...]:
 
 
 def parse_public_url(text: str) -> str:
-    """An http or https URL in ASCII (it is sent in headers) without a query, a fragment or credentials; a slash at its end does not count."""
+    """An http or https URL in ASCII (it is sent in headers) without a query, a fragment or credentials; a slash at its
+    end does not count."""
     parts = urllib.parse.urlsplit(text)
     if (
         parts.scheme not in ("http", "https")
