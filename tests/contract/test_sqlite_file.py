@@ -74,7 +74,7 @@ async def test_the_files_are_private_and_durable(tmp_path: Path) -> None:
         assert connection is not None
         asked = ("journal_mode", "synchronous", "page_size", "wal_autocheckpoint", "secure_delete")
         found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in asked]
-        assert found == ["wal", 2, 8192, 0, 0]
+        assert found == ["wal", 2, 8192, 0, 2]  # FULL; FAST
 
 
 async def test_a_stop_leaves_one_file(tmp_path: Path) -> None:

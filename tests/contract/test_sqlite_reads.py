@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from hookline.adapters.stores.sqlite import SqliteStore, archive, checkpoint
-from hookline.adapters.stores.sqlite import store as store_module
+from hookline.adapters.stores.sqlite import SqliteStore, archive, checkpoint, foundation, upkeep
 from hookline.adapters.stores.sqlite.checkpoint import Checkpointer
 from hookline.adapters.stores.sqlite.connection import hurried, open_checkpointer, open_reader, open_writer
 from hookline.adapters.stores.sqlite.many import _chunks
@@ -332,12 +331,12 @@ async def test_a_wal_over_1_gib_stops_acceptance(
     """Above the limit accept answers `overloaded`; outcomes are still recorded, and below it all is as before."""
     endpoint = await case.endpoint()
     lease = await case.handed_off(endpoint)
-    monkeypatch.setattr(store_module, "WAL_BYTES_MAX", -1)
+    monkeypatch.setattr(foundation, "WAL_BYTES_MAX", -1)
     with pytest.raises(StoreUnavailable) as refused:
         await case.one(endpoint)
     assert refused.value.code == "overloaded"
     assert await case.close(lease)
-    monkeypatch.setattr(store_module, "WAL_BYTES_MAX", checkpoint.WAL_BYTES_MAX)
+    monkeypatch.setattr(foundation, "WAL_BYTES_MAX", checkpoint.WAL_BYTES_MAX)
     await case.one(endpoint)
 
 
@@ -369,7 +368,7 @@ async def test_the_sweep_mends_a_lane_without_a_head(store: SqliteStore, case: C
 
 async def test_the_sweep_goes_in_a_circle(store: SqliteStore, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep looks at a bounded number of lanes and the next one goes on from there, so that all are seen."""
-    monkeypatch.setattr(store_module.upkeep, "LANES_PER_SWEEP", 2)
+    monkeypatch.setattr(upkeep, "LANES_PER_SWEEP", 2)
     endpoint = await case.endpoint()
     for lane in "abcde":
         await case.one(endpoint, lane=lane)
