@@ -9,7 +9,7 @@ from hookline.core.endpoint import EndpointState
 from hookline.core.errors import Conflict, NotFound
 from hookline.ports.store import EndpointRow, EventTypeRow, HealthChange, HealthRow
 from hookline.testing.samples import endpoint_row
-from hookline.testing.store_contract.case import Case, StoreContract
+from hookline.testing.store_contract.case import HELD_STATES, Case, StoreContract
 
 SCHEMA = b'{"type": "object"}'
 
@@ -111,12 +111,13 @@ class TestEndpoints(StoreContract):
         await case.restart()
         assert [row.state for row in (await case.store.changes(0)).endpoints] == [state]
 
-    async def test_resuming_forgets_health(self, case: Case) -> None:
+    @pytest.mark.parametrize("state", HELD_STATES)
+    async def test_resuming_forgets_health(self, case: Case, state: EndpointState) -> None:
         """Resumed, an endpoint has no health worth the name, waits for nothing and needs no probe."""
         endpoint = await case.endpoint()
         await case.one(endpoint)
         await case.change_health(endpoint, wait_s=3600, probe_s=3600)
-        await case.pause(endpoint)
+        await case.store.set_endpoint_state(endpoint, state)
         await case.resume(endpoint)
         assert [(row.packed, row.wait_s, row.probe_s) for row in await case.store.healths()] in (
             [],
