@@ -10,7 +10,7 @@ import pytest
 from hookline.adapters.stores.sqlite import SqliteStore, retention
 from hookline.core import ids
 from hookline.core.delivery import State
-from hookline.ports.store import Keep
+from hookline.ports.store import EXPIRED_KEPT_S, EventTypeRow, Keep, KeyRow
 from hookline.testing.clock import ToldClock
 from hookline.testing.store_contract.case import Case
 from hookline.testing.store_contract.erase import MARK, told
@@ -130,7 +130,7 @@ async def test_expired_looks_at_so_many_rows(store: SqliteStore, case: Case, mon
 
 
 async def test_small_things_are_forgotten(store: SqliteStore, case: Case) -> None:
-    """Confirmations of what is closed, tombstones of event types, replays' rows and lanes do not stay for ever."""
+    """Confirmations of what is closed, tombstones of all kinds, replays' rows and lanes do not stay for ever."""
     endpoint = await case.endpoint()
     lease = await case.handed_off(endpoint)
     assert await store.confirm(lease.delivery_id, success=True, message=b"")
@@ -144,12 +144,37 @@ async def test_small_things_are_forgotten(store: SqliteStore, case: Case) -> Non
     await store.replay(None, event.id, case.new_id(), again, await case.version())
     for claimed in await case.claim(endpoint):
         assert await case.close(claimed)
-    await age(case)
+    gone = await case.endpoint()
+    await case.one(gone)
+    await case.change_health(gone, wait_s=1)
+    await store.delete_endpoint(gone)
+    while await store.close_deleted():
+        pass
+    await store.fold()
+    kept_key, revoked = [KeyRow(case.new_id(), "default", bytes([n]) * 32, "hint", b"{}") for n in (1, 2)]
+    for key in (kept_key, revoked):
+        await store.put_key(key)
+    for name in ("kept", "gone"):
+        await store.put_event_type(EventTypeRow("default", name, 0, "off"), create=True)
+    await store.delete_event_type("default", "gone")
+    case.clock.advance(EXPIRED_KEPT_S)
+    await store.delete_key(revoked.id)
     await circle(case)
-    counts = {
-        table: await number(store, f"SELECT count(*) FROM {table}") for table in ("confirmations", "replays", "lanes")
+    assert await number(store, "SELECT count(*) FROM keys") == 2
+    await age(case, EXPIRED_KEPT_S + KEPT_S)
+    await circle(case)
+    tables = ("confirmations", "replays", "lanes", "endpoint_states", "endpoints", "keys", "event_types")
+    counts = {table: await number(store, f"SELECT count(*) FROM {table}") for table in tables}
+    assert counts == {
+        "confirmations": 1,
+        "replays": 0,
+        "lanes": 0,
+        "endpoint_states": 0,
+        "endpoints": 2,
+        "keys": 1,
+        "event_types": 1,
     }
-    assert counts == {"confirmations": 1, "replays": 0, "lanes": 0}
+    assert await number(store, "SELECT count(*) FROM endpoint_totals") == 1
     assert await case.words(kept.delivery_id) == ["leased"]
 
 

@@ -49,7 +49,7 @@ def delete_tenant(transaction: Transaction, tenant: str) -> None:
     for endpoint_id, state in transaction.execute(queries.ENDPOINTS_OF_TENANT, (tenant,)).fetchall():
         transaction.changed(tenant, endpoint_id, None, state, "deleted")
     transaction.execute(queries.ENDPOINTS_DELETE_OF, (now_ms, version, tenant))
-    transaction.execute(queries.KEYS_DELETE_OF, (version, tenant))
+    transaction.execute(queries.KEYS_DELETE_OF, (now_ms, version, tenant))
     for name, mode in transaction.execute(queries.EVENT_TYPE_NAMES_OF, (tenant,)).fetchall():
         registry.bury_event_type(transaction, tenant, name, mode, version)
 
@@ -84,7 +84,7 @@ def delete_key(transaction: Transaction, key_id: bytes) -> None:
     was = _key(transaction, key_id)
     if was is None or was.deleted:
         raise NotFound("no such key")
-    transaction.execute(queries.KEY_DELETE, (transaction.raise_registry(), key_id))
+    transaction.execute(queries.KEY_DELETE, (transaction.now_ms, transaction.raise_registry(), key_id))
 
 
 def key_uses(connection: sqlite3.Connection) -> dict[bytes, int]:

@@ -268,8 +268,9 @@ KEYS_SINCE = f"SELECT {KEY_COLUMNS} FROM keys WHERE version > ? ORDER BY version
 KEYS_LIVE = f"SELECT {KEY_COLUMNS} FROM keys WHERE deleted = 0 ORDER BY version"
 KEY_ADD = "INSERT INTO keys (id, tenant, digest, hint, spec, created_at_ms, version) VALUES (?, ?, ?, ?, ?, ?, ?)"
 KEY_REPLACE = "UPDATE keys SET hint = ?, spec = ?, version = ? WHERE id = ?"
-KEY_DELETE = "UPDATE keys SET deleted = 1, version = ? WHERE id = ?"
-KEYS_DELETE_OF = "UPDATE keys SET deleted = 1, version = ? WHERE tenant = ? AND deleted = 0"
+# From then on `created_at_ms` is when it was revoked.
+KEY_DELETE = "UPDATE keys SET deleted = 1, created_at_ms = ?, version = ? WHERE id = ?"
+KEYS_DELETE_OF = "UPDATE keys SET deleted = 1, created_at_ms = ?, version = ? WHERE tenant = ? AND deleted = 0"
 KEY_USES = "SELECT id, last_used_ms FROM keys WHERE deleted = 0 AND last_used_ms IS NOT NULL"
 KEY_USED = "UPDATE keys SET last_used_ms = max(coalesce(last_used_ms, 0), ?) WHERE id = ? AND deleted = 0"
 

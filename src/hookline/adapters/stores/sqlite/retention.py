@@ -135,12 +135,16 @@ def _look_tombstones(connection: sqlite3.Connection, ages: _Ages, after: Any, li
     return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
 
 
-def _look_event_types(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
-    """Tombstones, a day after the deletion: everybody has read them."""
-    rows = connection.execute(work_queries.EVENT_TYPES_WALK, (after, limit)).fetchall()
-    kept_ms = ages.now_ms - _EXPIRED_KEPT_MS
-    keys = [rowid for rowid, number, deleted_ms in rows if number == 0 and deleted_ms <= kept_ms]
-    return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
+def _look_buried(sql: str) -> Callable[[sqlite3.Connection, _Ages, Any, int], _Found]:
+    """A table of configuration, whose tombstones go a day after the deletion: everybody has read them."""
+
+    def look(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+        rows = connection.execute(sql, (after, limit)).fetchall()
+        kept_ms = ages.now_ms - _EXPIRED_KEPT_MS
+        keys = [key for key, deleted, deleted_ms in rows if deleted and deleted_ms <= kept_ms]
+        return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
+
+    return look
 
 
 def _look_changes(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
@@ -213,7 +217,12 @@ _CIRCLE = (
     _OF_EVENTS,
     _Table(_FIRST_ID, _look_ids(work_queries.REPLAY_JOBS_WALK), _plain(work_queries.REPLAY_JOBS_PURGE)),
     _Table(_FIRST_ID, _look_tombstones, _remove_tombstones),
-    _Table(_FIRST_NUMBER, _look_event_types, _plain(work_queries.EVENT_TYPE_TOMBSTONES_PURGE)),
+    _Table(
+        _FIRST_NUMBER,
+        _look_buried(work_queries.EVENT_TYPES_WALK),
+        _plain(work_queries.EVENT_TYPE_TOMBSTONES_PURGE),
+    ),
+    _Table(_FIRST_ID, _look_buried(work_queries.KEYS_WALK), _plain(work_queries.KEYS_PURGE)),
     _Table(_FIRST_ID, _look_confirmations, _plain(work_queries.CONFIRMATIONS_PURGE)),
     _Table(_FIRST_NUMBER, _look_changes, _remove_changes),
 )

@@ -65,8 +65,10 @@ TOMBSTONES_WALK = (
 TOMBSTONES_PURGE = ManyKeys("DELETE FROM endpoints WHERE deleted = 2 AND id IN (/*rows*/)")
 ENDPOINT_STATES_PURGE = ManyKeys("DELETE FROM endpoint_states WHERE endpoint_id IN (/*rows*/)")
 ENDPOINT_TOTALS_PURGE = ManyKeys("DELETE FROM endpoint_totals WHERE endpoint_id IN (/*rows*/)")
-EVENT_TYPES_WALK = "SELECT rowid, number, created_at_ms FROM event_types WHERE rowid > ? ORDER BY rowid LIMIT ?"
+EVENT_TYPES_WALK = "SELECT rowid, number = 0, created_at_ms FROM event_types WHERE rowid > ? ORDER BY rowid LIMIT ?"
 EVENT_TYPE_TOMBSTONES_PURGE = ManyKeys("DELETE FROM event_types WHERE number = 0 AND rowid IN (/*rows*/)")
+KEYS_WALK = "SELECT id, deleted, created_at_ms FROM keys WHERE id > ? ORDER BY id LIMIT ?"
+KEYS_PURGE = ManyKeys("DELETE FROM keys WHERE deleted = 1 AND id IN (/*rows*/)")
 CONFIRMATIONS_WALK = (
     "SELECT c.delivery_id, EXISTS (SELECT 1 FROM open o WHERE o.id = c.delivery_id) FROM confirmations c"
     " WHERE c.delivery_id > ? ORDER BY c.delivery_id LIMIT ?"
