@@ -48,22 +48,29 @@ def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
     found = transaction.execute(queries.EVENT_EXISTS, (event_id,)).fetchone()
     if found is None or (tenant is not None and found[0] != tenant):
         raise NotFound("no such event")
-    first, last = event_id, event_id + _LAST
-    columns = transaction.execute(work_queries.OPEN_OF_EVENT, (first, last)).fetchall()
-    columns += transaction.execute(work_queries.OPEN_OF_REPLAYS, (event_id,)).fetchall()
-    rows = [OpenRow(*row) for row in columns]
-    if any(row.state == _LEASED for row in rows):
+    own = (event_id, event_id + _LAST)
+    rows = [OpenRow(*row) for row in transaction.execute(work_queries.OPEN_OF_EVENT, own).fetchall()]
+    replays = [OpenRow(*row) for row in transaction.execute(work_queries.OPEN_OF_REPLAYS, (event_id,)).fetchall()]
+    if any(row.state == _LEASED for row in (*rows, *replays)):
         raise Conflict("a delivery of it is in flight", code="wrong_state")
     with _overwriting(transaction.connection):
         transaction.execute(work_queries.EVENT_ERASE, (ERASED, event_id))
-        for row in rows:
+        transaction.execute(work_queries.CONFIRMATIONS_OF_EVENT, own)
+        for row in replays:
             transaction.execute(work_queries.CONFIRMATION_FORGET, (row.id,))
+    transaction.execute(work_queries.CLOSE_OF_EVENT, (_DISCARDED, transaction.now_ms, *own))
+    transaction.execute(work_queries.OPEN_DELETE_OF_EVENT, own)
     for row in rows:
-        _discard(transaction, row)
+        if row.lane is None:
+            transaction.moved(row.tenant, row.endpoint_id, row.state, _DISCARDED)
+            _tell(transaction, row)
+    for row in (*rows, *replays):
+        if row.lane is not None or row.replay_of is not None:
+            _discard(transaction, row)
     folded = 0
     for size_bytes, done in transaction.execute(work_queries.FANOUTS_OF_EVENT, (event_id,)):
         folded += size_bytes // _WIDTH - done
-    return len(rows) + folded
+    return len(rows) + len(replays) + folded
 
 
 def _discard(transaction: Transaction, row: OpenRow) -> None:
@@ -71,6 +78,10 @@ def _discard(transaction: Transaction, row: OpenRow) -> None:
         row = OpenRow(*transaction.execute(queries.OPEN_FIND, (row.id,)).fetchone())
     close(transaction, row, _DISCARDED, row.reason)
     leave_lane(transaction, row, {})
+    _tell(transaction, row)
+
+
+def _tell(transaction: Transaction, row: OpenRow) -> None:
     words = (State(row.state).word, State.DISCARDED.word)
     transaction.changed(row.tenant, row.endpoint_id, row.id, *words, row.reason)
 
