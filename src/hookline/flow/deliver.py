@@ -222,7 +222,9 @@ class Deliver(HandOff):
             if not self._startable(channel, job):
                 continue
             self._begin(channel, job)
-            task = asyncio.get_running_loop().create_task(self._slot(channel, job))
+            # The task runs a turn of the loop later: the endpoint may be another one by then, or not be sent to.
+            slot = self._slot(channel, job, channel.endpoint, channel.destination)
+            task = asyncio.get_running_loop().create_task(slot)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -242,12 +244,10 @@ class Deliver(HandOff):
         if job.handed_off:
             self._unhanded(job.event)
 
-    async def _slot(self, channel: Channel, job: Job) -> None:
+    async def _slot(self, channel: Channel, job: Job, endpoint: Endpoint, destination: Destination) -> None:
         """One slot: sends its job, then the next of the same channel, until there is none or others wait."""
         current: Job | None = job
         while current is not None:
-            destination = channel.destination
-            endpoint = channel.endpoint
             started_ms = self._store.now_ms()
             started_s = self._clock.monotonic_s()
             outcome = await self._send(endpoint, current)
@@ -258,6 +258,7 @@ class Deliver(HandOff):
                 outcome.timing = Timing(total_us=int((now_s - started_s) * 1e6))
             self._ended(channel, endpoint, current, outcome, started_ms)
             current = self._next(channel, destination)
+            endpoint, destination = channel.endpoint, channel.destination
             if channel.overflow:
                 self._wake.ready(channel.endpoint.id)
 

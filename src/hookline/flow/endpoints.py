@@ -187,20 +187,25 @@ class Endpoints:
 
     async def pause(self, tenant: str, reference: str) -> Described:
         """Hold its deliveries until it is resumed. Pausing a paused one changes nothing."""
-        row = await self._catalogue.endpoint(tenant, reference)
-        if row.state is EndpointState.PAUSED:
-            return self._described(row)
-        if row.state is not EndpointState.ACTIVE:
-            raise Conflict(f"The endpoint is {row.state.value}; only an active one can be paused.", code="wrong_state")
-        return await self._changed(await self._store.set_endpoint_state(row.id, EndpointState.PAUSED))
+
+        def change(row: EndpointRow) -> EndpointState | None:
+            if row.state in (EndpointState.ACTIVE, EndpointState.PAUSED):
+                return EndpointState.PAUSED if row.state is EndpointState.ACTIVE else None
+            detail = f"The endpoint is {row.state.value}; only an active one can be paused."
+            raise Conflict(detail, code="wrong_state")
+
+        return await self._set_state(tenant, reference, change)
 
     async def resume(self, tenant: str, reference: str) -> Described:
         """Let a paused or disabled endpoint run again, its health forgotten; it starts slowly."""
-        row = await self._catalogue.endpoint(tenant, reference)
-        if row.state is EndpointState.UNVERIFIED:
-            raise Conflict("The endpoint has not been verified.", code="wrong_state")
-        described = await self._changed(await self._store.set_endpoint_state(row.id, EndpointState.ACTIVE))
-        self._notify({row.id: 0.0})
+
+        def change(row: EndpointRow) -> EndpointState | None:
+            if row.state is EndpointState.UNVERIFIED:
+                raise Conflict("The endpoint has not been verified.", code="wrong_state")
+            return EndpointState.ACTIVE
+
+        described = await self._set_state(tenant, reference, change)
+        self._notify({described.row.id: 0.0})
         return described
 
     async def secret(self, tenant: str, reference: str) -> SecretView:
@@ -247,13 +252,33 @@ class Endpoints:
             detail = "This tenant has no such endpoint: dead_letter is the id or the uid of one."
             raise Refusal("invalid_endpoint", detail, pointer="/dead_letter") from None
 
+    async def _set_state(
+        self, tenant: str, reference: str, change: Callable[[EndpointRow], EndpointState | None]
+    ) -> Described:
+        """Set the state that `change` makes of what is there; None: it stays. Only of what was looked at: a change
+        that comes between may have made it unverified."""
+
+        async def put(row: EndpointRow) -> EndpointRow:
+            state = change(row)
+            return row if state is None else await self._store.set_endpoint_state(row.id, state, row.version)
+
+        return await self._put(tenant, reference, put)
+
     async def _replace(
         self, tenant: str, reference: str, change: Callable[[EndpointRow], Awaitable[EndpointRow]]
+    ) -> Described:
+        async def put(row: EndpointRow) -> EndpointRow:
+            return await self._store.put_endpoint(await change(row), row.version)
+
+        return await self._put(tenant, reference, put)
+
+    async def _put(
+        self, tenant: str, reference: str, put: Callable[[EndpointRow], Awaitable[EndpointRow]]
     ) -> Described:
         for tries_left in reversed(range(_TRIES)):
             row = await self._catalogue.endpoint(tenant, reference)
             try:
-                stored = await self._store.put_endpoint(await change(row), row.version)
+                stored = await put(row)
             except Conflict as conflict:
                 # Somebody else changed it between our reading and our writing: this change goes on top of his.
                 if conflict.code != "conflict" or not tries_left:

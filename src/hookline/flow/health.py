@@ -65,7 +65,7 @@ class HealthKeeper:
             self._mark(channel)
             self._observer.endpoint_changed(endpoint, "waiting", f"{verdict.endpoint_wait_s:.0f} s")
             self._wake.at(endpoint.id, verdict.endpoint_wait_s)
-        if verdict.disable:
+        if verdict.disable and endpoint.url == channel.endpoint.url:  # else it was another address that said so
             self.disable(channel, endpoint, job.event, verdict.reason or "rule")
         if verdict.success is None:
             if channel.health.failing:

@@ -49,7 +49,8 @@ class HealthRow(msgspec.Struct, frozen=True, gc=False):
 
 class HealthChange(msgspec.Struct, frozen=True, gc=False):
     """A compare-and-set of an endpoint's health: applies only if the stored version is `row.version`, which it
-    raises by 1. `disable` also sets the endpoint's state to disabled (and raises the registry version)."""
+    raises by 1. `disable` also sets the endpoint's state to disabled (and raises the registry version); one that is
+    unverified by then is another endpoint to its receiver: it stays so, and `events` are not made."""
 
     row: HealthRow
     disable: bool = False

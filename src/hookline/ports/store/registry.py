@@ -105,8 +105,13 @@ class Registry(Protocol):
         """
         ...
 
-    async def set_endpoint_state(self, endpoint_id: bytes, state: EndpointState) -> EndpointRow:
-        """Pause, resume, disable, verify. Resuming forgets health, waits and probes. Raises `NotFound`."""
+    async def set_endpoint_state(
+        self, endpoint_id: bytes, state: EndpointState, expected_version: int | None = None
+    ) -> EndpointRow:
+        """Pause, resume, disable, verify. Resuming forgets health, waits and probes.
+
+        Raises `NotFound`; `Conflict` code `conflict` when it changed since `expected_version` (None: whatever it is).
+        """
         ...
 
     async def delete_endpoint(self, endpoint_id: bytes) -> None:

@@ -33,9 +33,14 @@ class ConfigurationPart(SqliteBase):
         """`Registry.put_endpoint`."""
         return await self._write(partial(registry.put_endpoint, row=row, expected_version=expected_version))
 
-    async def set_endpoint_state(self, endpoint_id: bytes, state: EndpointState) -> EndpointRow:
+    async def set_endpoint_state(
+        self, endpoint_id: bytes, state: EndpointState, expected_version: int | None = None
+    ) -> EndpointRow:
         """`Registry.set_endpoint_state`."""
-        return await self._write(partial(registry.set_endpoint_state, endpoint_id=endpoint_id, state=state))
+        work = partial(
+            registry.set_endpoint_state, endpoint_id=endpoint_id, state=state, expected_version=expected_version
+        )
+        return await self._write(work)
 
     async def delete_endpoint(self, endpoint_id: bytes) -> None:
         """`Registry.delete_endpoint`."""

@@ -180,9 +180,10 @@ def record(
     work.run()
     health_applied = []
     for change in healths:
-        applied = _health(transaction, change)
-        health_applied.append(applied)
-        if applied:
+        state = _health(transaction, change)
+        health_applied.append(state is not None)
+        # What is unverified is another endpoint than the one that is to be disabled, and stays unverified.
+        if state is not None and not (change.disable and state == EndpointState.UNVERIFIED.value):
             work.events += change.events
     # Last: what they append to lanes must see the heads that were closed above.
     if work.events:
@@ -195,22 +196,24 @@ def record(
     return RecordResult(work.applied, health_applied, work.due_s)
 
 
-def _health(transaction: Transaction, change: HealthChange) -> bool:
+def _health(transaction: Transaction, change: HealthChange) -> str | None:
+    """Store it; the endpoint's state before, or None where it is not applied."""
     row = change.row
     found = transaction.execute(queries.HEALTH_FIND, (row.endpoint_id,)).fetchone()
     if found is None or max(found[1], 0) != row.version:
-        return False
+        return None
     now_ms = transaction.now_ms
     wait_until_ms = None if row.wait_s is None else now_ms + int(row.wait_s * 1000)
     probe_at_ms = None if row.probe_s is None else now_ms + int(row.probe_s * 1000)
     parameters = (row.endpoint_id, abs(found[1]) + 1, row.packed, wait_until_ms, probe_at_ms)
     transaction.execute(queries.HEALTH_SET, parameters)
-    if change.disable and found[0] != EndpointState.DISABLED.value:
+    state: str = found[0]
+    if change.disable and state not in (EndpointState.DISABLED.value, EndpointState.UNVERIFIED.value):
         version = transaction.raise_registry()
-        state = (EndpointState.DISABLED.value, now_ms, version, row.endpoint_id)
-        transaction.execute(queries.ENDPOINT_STATE_SET, state)
-        transaction.changed(found[2], row.endpoint_id, None, found[0], EndpointState.DISABLED.value)
-    return True
+        disabled = (EndpointState.DISABLED.value, now_ms, version, row.endpoint_id)
+        transaction.execute(queries.ENDPOINT_STATE_SET, disabled)
+        transaction.changed(found[2], row.endpoint_id, None, state, EndpointState.DISABLED.value)
+    return state
 
 
 def release(transaction: Transaction, leases: Sequence[tuple[bytes, int]]) -> list[bool]:

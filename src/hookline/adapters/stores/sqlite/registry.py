@@ -157,9 +157,13 @@ def _tell_state(transaction: Transaction, was: EndpointRow, state: EndpointState
         transaction.changed(was.tenant, was.id, None, was.state.value, state.value)
 
 
-def set_endpoint_state(transaction: Transaction, endpoint_id: bytes, state: EndpointState) -> EndpointRow:
+def set_endpoint_state(
+    transaction: Transaction, endpoint_id: bytes, state: EndpointState, expected_version: int | None
+) -> EndpointRow:
     """`Registry.set_endpoint_state`, in the writer's transaction."""
     row = _find(transaction, endpoint_id)
+    if expected_version is not None and row.version != expected_version:
+        raise Conflict("the endpoint changed meanwhile")
     version = transaction.raise_registry()
     transaction.execute(queries.ENDPOINT_STATE_SET, (state.value, transaction.now_ms, version, endpoint_id))
     if state is EndpointState.ACTIVE:
