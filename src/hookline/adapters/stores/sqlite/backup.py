@@ -23,7 +23,7 @@ from hookline.adapters.stores.sqlite.writer import Writer
 from hookline.core.errors import Refusal, StoreUnavailable
 from hookline.ports.store import BackupResult
 
-PAGES_PER_STEP = 500
+PAGES_PER_STEP = 100
 SERVE_S_MIN = 0.002
 """Between two steps the writer serves its callers for as long as the step took, and at least so long."""
 COPY_CACHE_KIB = 1024
