@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import EndpointState
-from hookline.core.errors import Conflict
+from hookline.core.errors import Conflict, DataError
 from hookline.flow.channel import Channel, Job
+from hookline.flow.engine import Limits
 from tests.flow.rig import Rig
 from tests.flow.verifying import NO, create, look, patch, reference, service, url
 
@@ -103,3 +105,70 @@ async def test_an_answer_of_the_address_before_does_not_disable(rig: Rig) -> Non
     await rig.publish(ORDER)
     await rig.quiet()
     assert rig.sender.times(url("b")) == 1
+
+
+# -------------------------------------------------------------------------------------------------------- upkeep
+
+
+async def test_a_letter_that_cannot_be_stored_does_not_keep_its_delivery_open(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of an expired delivery is left out where the store refuses it: the delivery is failed."""
+    await rig.endpoint("dead", uid="dead", event_types=["nothing"])
+    endpoint = await rig.endpoint("a", dead_letter="dead")
+    await rig.set_state(endpoint, EndpointState.PAUSED)
+    await rig.publish(ORDER)
+    refs = await rig.store.oldest(endpoint.id, 10)
+    original = rig.store.record
+
+    async def picky(items, *more):
+        if any(item.events for item in items):
+            raise DataError("no letters")
+        return await original(items, *more)
+
+    monkeypatch.setattr(rig.store, "record", picky)
+    await rig.engine.rescue.expire(refs)
+    assert [(row.state, row.reason) for row in await rig.deliveries()] == [("failed", "expired")]
+    assert [name for name, _ in rig.observer.warnings] == ["outcome_cut"]
+
+
+@pytest.mark.parametrize("step", ["overflow", "expire"])
+async def test_what_can_never_be_recorded_does_not_keep_a_step_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A step whose changes the store refuses says that it is done for now."""
+    rig = Rig(tmp_path / "busy.db", limits=Limits(open_max=1, retention_s=60))
+    await rig.start()
+    try:
+        endpoint = await rig.endpoint("a")
+        await rig.set_state(endpoint, EndpointState.PAUSED)
+        for _ in range(3):
+            await rig.publish(ORDER)
+
+        async def refusing(items, *more):
+            raise DataError("nothing")
+
+        monkeypatch.setattr(rig.store, "record", refusing)
+        rig.clock.advance(61)
+        assert [await rig.engine.upkeep.once(step) for _ in range(3)][1:] == [False, False]
+    finally:
+        await rig.stop()
+
+
+async def test_overflow_fails_what_waits_for_confirmation(tmp_path: Path) -> None:
+    """An endpoint whose receiver never confirms keeps no more open than it may: the oldest are failed."""
+    rig = Rig(tmp_path / "over.db", limits=Limits(open_max=3))
+    await rig.start()
+    try:
+        endpoint = await rig.endpoint("a", confirm={"within_s": 86_400})
+        for number in range(8):
+            await rig.publish({**ORDER, "data": number})
+            await rig.quiet()
+            rig.clock.advance(0.01)
+        await rig.advance(6, 1)
+        counts = await rig.counts(endpoint)
+        assert (counts.unconfirmed, counts.failed) == (3, 5)
+        rows = sorted(await rig.deliveries(), key=lambda row: row.id)
+        assert [row.reason for row in rows] == ["overflow"] * 5 + [None] * 3
+    finally:
+        await rig.stop()

@@ -72,11 +72,13 @@ class Expire:
         self._announcer = announcer
         self._observer = observer
         self._retention_s = retention_s
+        self._first: bytes | None = None
 
     async def expire(self) -> bool:
         """Fail what has been open for too long; whether there may be more."""
         refs: Sequence[OpenRef] = await self._store.expired(self._registry.keep(self._retention_s))
         if not refs:
+            self._first = None
             return False
         await self._rescue.expire(refs)
         by_endpoint: dict[bytes, int] = {}
@@ -85,7 +87,9 @@ class Expire:
         for endpoint_id, count in by_endpoint.items():
             self._observer.warn("expired", endpoint=endpoint_id.hex(), failed=count)
             await self._announcer.say(report.ENDPOINT_EXPIRED, endpoint_id, failed=count)
-        return True
+        # What could not be recorded comes again: not at once, so that it does not keep this busy.
+        more, self._first = refs[0].delivery_id != self._first, refs[0].delivery_id
+        return more
 
     async def purge(self) -> bool:
         """Remove a step's worth of history that is past its retention; whether there may be more."""

@@ -272,6 +272,13 @@ class Recorder:
                 await self._commit_some([], healths)
             return
         entry = batch[0]
+        if entry.item.attempt is None and entry.item.events:
+            # What is told of it cannot be stored: the change itself is to be, or it would come again and again.
+            self._observer.warn("outcome_cut", error=repr(error))
+            entry.item = msgspec.structs.replace(entry.item, events=())
+            entry.make_events = None
+            await self._commit_some([entry], [])
+            return
         if entry.item.attempt is None:
             # Its lease ends by itself, is taken back and counted: from the twentieth time on it is poison.
             self._observer.warn("outcome_dropped", error=repr(error), delivery=entry.item.delivery_id.hex())

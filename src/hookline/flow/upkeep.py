@@ -58,6 +58,8 @@ class Upkeep:
         self._clock = clock
         self._observer = observer
         self._open_max = open_max
+        self._overflowed: dict[bytes, bytes] = {}
+        """Of each endpoint that had too many, the first that the last step failed."""
         self._steps = {
             step.name: step
             for step in (
@@ -145,12 +147,15 @@ class Upkeep:
 
     async def _overflow(self) -> bool:
         more = False
+        before, self._overflowed = self._overflowed, {}
         for endpoint_id, count in (await self._store.open_by_endpoint(self._open_max)).items():
             refs = await self._store.oldest(endpoint_id, min(OVERFLOW_STEP, count - self._open_max))
             if not refs:
                 continue
+            self._overflowed[endpoint_id] = refs[0].delivery_id
             await self._rescue.overflow(refs)
             self._observer.warn("overflow", endpoint=endpoint_id.hex(), failed=len(refs))
             await self._announcer.say(report.ENDPOINT_OVERFLOW, endpoint_id, open_max=self._open_max)
-            more = True
+            # What could not be recorded comes again: not at once, so that it does not keep this busy.
+            more = more or before.get(endpoint_id) != refs[0].delivery_id
         return more

@@ -177,6 +177,7 @@ def test_what_concerns_endpoints(endpoint: Endpoint) -> None:
     observer.endpoint_changed(endpoint, "waiting", "Retry-After")
     observer.endpoint_changed(endpoint, "waiting", "Retry-After")
     observer.attempted(endpoint, "delivered", None, 200, 0.1)
+    observer.attempted(endpoint, "unconfirmed", None, 200, 0.1)
     observer.attempted(endpoint, "retry", "timeout", None, 15.0)
     observer.attempted(endpoint, "retry", "timeout", None, 15.0)
     observer.closed("delivered", 5)

@@ -26,6 +26,7 @@ LINES_BUFFERED_MAX: Final = 10_000
 NAMES_MAX: Final = 1000
 """So many names of rate-limited lines are told apart."""
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_SUCCESSES: Final = frozenset({"delivered", "unconfirmed"})
 _SECRET_VALUE: Final = re.compile(r"\b(whsec_|whsk_|[Bb]earer |[Bb]asic )[A-Za-z0-9+/=_.~-]{4,}")
 _SECRET_NAME: Final = re.compile(r"secret|password|token|authorization|credential|api_key", re.IGNORECASE)
 _PLAIN_VALUE: Final = re.compile(r"[^\s\"=]+")
@@ -75,7 +76,7 @@ class LogObserver:
 
     def attempted(self, endpoint: Endpoint, kind: str, reason: str | None, status: int | None, total_s: float) -> None:
         """Every attempt at level debug; above it failures only, one line a second."""
-        if kind == "delivered" and not self._debug:
+        if kind in _SUCCESSES and not self._debug:
             return
         fields = {
             "endpoint": endpoint.public_id,

@@ -18,7 +18,8 @@ class Upkeep(Protocol):
         ...
 
     async def oldest(self, endpoint_id: bytes, limit: int) -> Sequence[OpenRef]:
-        """The oldest pending deliveries of an endpoint (for overflow)."""
+        """The oldest open deliveries of an endpoint that are not leased (for overflow), about: what is pending and
+        what is unconfirmed before what its lanes hold, and of each lane the oldest first."""
         ...
 
     async def open_by_endpoint(self, above: int) -> dict[bytes, int]:

@@ -278,6 +278,28 @@ class TestCleaning(StoreContract):
         assert (row.reason, row.attempts) == ("overflow", 0)
         assert (await case.counts("default", endpoint)).failed == 2
 
+    async def test_the_oldest_are_of_every_open_state(self, case: Case) -> None:
+        """An endpoint that waits for confirmations, or for the head of a lane, has oldest ones too."""
+        endpoint = await case.endpoint()
+        unconfirmed = await case.one(endpoint)
+        await case.record(outcome(await case.claim_one(endpoint), State.UNCONFIRMED, wait_s=1000.0))
+        case.clock.advance(1)
+        lane = [await case.one(endpoint, lane="k") for _ in range(3)]
+        await case.record(outcome(await case.claim_one(endpoint), State.UNCONFIRMED, wait_s=1000.0))
+        pending = await case.one(endpoint)
+        expected = [unconfirmed, lane[0], pending, lane[1], lane[2]]
+        for limit in (5, 3, 1):
+            refs = await case.store.oldest(endpoint, limit)
+            assert [ref.delivery_id for ref in refs] == expected[:limit]
+        refs = await case.store.oldest(endpoint, 5)
+        words = [State.UNCONFIRMED, State.UNCONFIRMED, State.PENDING, State.HELD, State.HELD]
+        assert [ref.state for ref in refs] == words
+        result = await case.record(
+            *(outcome(ref, State.FAILED, reason="overflow", attempt=None, tries=0) for ref in refs)
+        )
+        assert list(result.applied) == [True] * 5
+        assert (await case.counts("default", endpoint)).failed == 5
+
     async def test_what_was_claimed_meanwhile_is_not_failed(self, case: Case) -> None:
         """A reference taken before a claim does not apply after it."""
         endpoint = await case.endpoint()

@@ -309,6 +309,14 @@ OLDEST_PENDING = (
     f"SELECT {_REF_COLUMNS} FROM open INDEXED BY open_by_due WHERE state = 0 AND endpoint_id = ?"
     " ORDER BY rank, due_ms LIMIT ?"
 )
+OLDEST_UNCONFIRMED = (
+    f"SELECT {_REF_COLUMNS} FROM open INDEXED BY open_unconfirmed WHERE state = 3 AND endpoint_id = ?"
+    " ORDER BY id LIMIT ?"
+)
+OLDEST_HELD = (
+    f"SELECT {_REF_COLUMNS} FROM open INDEXED BY open_by_lane WHERE lane IS NOT NULL AND endpoint_id = ? AND state = 2"
+    " ORDER BY lane, seq LIMIT ?"
+)
 PENDING_OF = (
     f"SELECT {OPEN_COLUMNS} FROM open INDEXED BY open_by_due WHERE state = 0 AND endpoint_id = ?"
     " ORDER BY rank, due_ms LIMIT ?"

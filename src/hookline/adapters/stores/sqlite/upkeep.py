@@ -66,8 +66,22 @@ class Orphans:
 
 
 def oldest(connection: sqlite3.Connection, endpoint_id: bytes, limit: int) -> list[OpenRef]:
-    """`Upkeep.oldest`, from a reader: by their due time, live ones first."""
-    return [open_ref(row) for row in connection.execute(queries.OLDEST_PENDING, (endpoint_id, limit))]
+    """`Upkeep.oldest`, from a reader: pending ones by their due time, live ones first; among them the unconfirmed, by
+    their age; then those that lanes hold, each lane from its beginning."""
+    place = (endpoint_id, limit)
+    pending = [open_ref(row) for row in connection.execute(queries.OLDEST_PENDING, place)]
+    unconfirmed = [open_ref(row) for row in connection.execute(queries.OLDEST_UNCONFIRMED, place)]
+    found: list[OpenRef] = []
+    at = 0
+    for ref in pending:
+        while at < len(unconfirmed) and unconfirmed[at].delivery_id < ref.delivery_id:
+            found.append(unconfirmed[at])
+            at += 1
+        found.append(ref)
+    found += unconfirmed[at:]
+    if len(found) < limit:
+        found += [open_ref(row) for row in connection.execute(queries.OLDEST_HELD, (endpoint_id, limit - len(found)))]
+    return found[:limit]
 
 
 def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bool]:

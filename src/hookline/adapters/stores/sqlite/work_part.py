@@ -25,7 +25,7 @@ class WorkPart(SqliteBase):
         return await self._read(partial(orphans.lost, now_ms=self.now_ms(), limit=limit))
 
     async def oldest(self, endpoint_id: bytes, limit: int) -> Sequence[OpenRef]:
-        """`Upkeep.oldest`: by due time, live ones before replays."""
+        """`Upkeep.oldest`."""
         return await self._read(partial(upkeep.oldest, endpoint_id=endpoint_id, limit=limit))
 
     async def open_by_endpoint(self, above: int) -> dict[bytes, int]:
