@@ -40,10 +40,13 @@ class EndpointState(StrEnum):
 
 
 class RateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """At most `n` deliveries each `per_s` seconds, `burst` at once (default n): a token bucket."""
+    """At most `n` deliveries each `per_s` seconds, `burst` at once (default n): a token bucket.
+
+    `per_s` is at least a millisecond: n by it, and a token's share of it, are numbers that can be reckoned with.
+    """
 
     n: Annotated[int, Meta(ge=1, le=1_000_000)]
-    per_s: Annotated[float, Meta(gt=0, le=86_400)] = 1.0
+    per_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 1.0
     burst: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
