@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from tests.web.api import Api
 
 RATE = {"n": 3, "per_s": 1.0, "burst": 3}
