@@ -71,8 +71,9 @@ class Confirm:
         said = read(_CONFIRMATION, body, code="invalid_confirmation", noun="confirmation")
         applied = await self._store.confirm(delivery_id, said.status == "success", said.message.encode())
         if applied:
-            if len(self._spoken) < _SPOKEN_MAX:
-                self._spoken[delivery_id] = None
+            if len(self._spoken) >= _SPOKEN_MAX:
+                del self._spoken[next(iter(self._spoken))]  # the oldest: perhaps its attempt failed all the same
+            self._spoken[delivery_id] = None
             self.wanted()
         return applied
 

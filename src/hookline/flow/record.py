@@ -94,12 +94,12 @@ class Recorder:
     def behind(self) -> bool:
         """Outcomes wait too long, or too many do: no attempt starts."""
         commits = self._commits
-        tell = self._tell
-        late = commits.waiting + tell.waiting >= WAITING_MAX or self._failing_since_s is not None
+        told = self._tell.waiting
+        late = commits.waiting + told >= WAITING_MAX or self._failing_since_s is not None
         if not late and commits.waiting:
             late = commits.oldest_age_s() > WAITING_S_MAX
-        if not late and tell.waiting:
-            late = tell.oldest_age_s() > WAITING_S_MAX
+        if not late and told:
+            late = self._tell.oldest_age_s() > WAITING_S_MAX
         if late:
             self._was_behind = True
         return late
