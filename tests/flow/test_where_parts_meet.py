@@ -15,6 +15,7 @@ from hookline.core.errors import Conflict, DataError
 from hookline.flow import confirm
 from hookline.flow.channel import Channel, Job
 from hookline.flow.engine import Limits
+from hookline.ports.store import Purged
 from tests.flow.rig import Rig
 from tests.flow.verifying import NO, create, look, patch, reference, service, url
 
@@ -176,25 +177,19 @@ async def test_overflow_fails_what_waits_for_confirmation(tmp_path: Path) -> Non
         await rig.stop()
 
 
-async def test_what_was_purged_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_was_purged_is_said_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line says how much went when all was looked at, not one for each of many steps."""
-    rig = Rig(tmp_path / "purge.db", limits=Limits(retention_s=60))
-    await rig.start()
-    try:
-        said: list[dict[str, object]] = []
-        monkeypatch.setattr(rig.observer, "fact", lambda name, **fields: said.append({"name": name, **fields}))
-        await rig.endpoint("a")
-        for _ in range(5):
-            await rig.publish(ORDER)
-        await rig.quiet()
-        rig.clock.advance(120)
-        await rig.publish(ORDER)
-        for _ in range(2):
-            while await rig.engine.upkeep.once("purge"):
-                pass
-        assert said == [{"name": "purged", "deliveries": 5, "events": 5}]
-    finally:
-        await rig.stop()
+    await rig.quiet()
+    said: list[dict[str, object]] = []
+    monkeypatch.setattr(rig.observer, "fact", lambda name, **fields: said.append({"name": name, **fields}))
+    steps = [*[Purged(10, deliveries=2, events=1)] * 5, Purged(0), Purged(0)]
+
+    async def purge(_keep):
+        return steps.pop(0)
+
+    monkeypatch.setattr(rig.store, "purge", purge)
+    assert [await rig.engine.upkeep.once("purge") for _ in range(7)] == [True] * 5 + [False] * 2
+    assert said == [{"name": "purged", "deliveries": 10, "events": 5}]
 
 
 async def test_words_that_came_to_nothing_do_not_delay_later_ones(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
