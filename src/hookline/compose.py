@@ -28,6 +28,7 @@ from hookline.adapters.observers.tee import Tee
 from hookline.adapters.queues.embedded import EmbeddedQueue
 from hookline.adapters.senders.http import HttpSender
 from hookline.adapters.stores.sqlite.migrate import Migration
+from hookline.adapters.stores.sqlite.restore import Restored
 from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
@@ -313,9 +314,8 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def restore(settings: Settings, file: Path, *, replace: bool) -> int:
-    """Make the database of a backup; the instant that it is of, ms since 1970. Raises `Refusal`, `StoreUnavailable`:
-    then what was there is as it was."""
+def restore(settings: Settings, file: Path, *, replace: bool) -> Restored:
+    """Make the database of a backup. Raises `Refusal`, `StoreUnavailable`: then what was there is as it was."""
     return SqliteStore.restore(str(file), str(settings.db_path), replace=replace)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -109,7 +108,7 @@ async def test_everything_is_there(tmp_path: Path, source: Path, target: Path) -
         registry, events = await case.store.changes(0), await case.listed_events()
         as_of_ms = await backed_up(case, source)
         later = await case.one(endpoint)
-    assert restore(str(source), str(target)) == as_of_ms
+    assert restore(str(source), str(target)) == (as_of_ms, None)
     assert names(target) == {"h.db", "h.db-lock"}
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     async with started(target) as case:
@@ -233,7 +232,7 @@ async def test_a_copy_by_other_means(tmp_path: Path, source: Path, target: Path)
     async with started(first) as case:
         delivery = await case.one(await case.endpoint())
         killed(first, source)
-    assert restore(str(source), str(target)) == ids.time_ms(delivery) + 1
+    assert restore(str(source), str(target)).as_of_ms == ids.time_ms(delivery) + 1
     async with started(target) as case:
         assert await case.words(delivery) == ["pending"]
 
@@ -268,24 +267,31 @@ async def test_what_is_there_is_not_replaced(tmp_path: Path, source: Path, targe
 
 
 async def test_what_is_replaced_is_kept(tmp_path: Path, source: Path, target: Path) -> None:
-    """It stays with its log under another name, none of it gets into the new one, and that may be replaced in turn."""
+    """It stays with its log under a name of its own, none of it gets into the new one, and whatever is restored over
+    that in turn, nothing that was kept is touched."""
     await small(tmp_path, source)
     first = tmp_path / "killed.db"
     async with started(first) as case:
         for _ in range(50):
             await case.one(await case.endpoint())
         killed(first, target)
-    for number in range(2):
-        restore(str(source), str(target), replace=True)
+    for ending in ("", "-2", "-3"):
+        assert restore(str(source), str(target), replace=True).kept == f"{target}.replaced{ending}"
         async with started(target) as case:
             assert (await case.counts()).events == 1
-        if number == 0:
-            shutil.copy(f"{target}.replaced", tmp_path / "kept.db")
-            shutil.copy(f"{target}.replaced-wal", tmp_path / "kept.db-wal")
-    async with started(tmp_path / "kept.db") as case:
-        assert (await case.counts()).events == 50
-    async with started(Path(f"{target}.replaced")) as case:
-        assert (await case.counts()).events == 1
+    for ending, events in (("", 50), ("-2", 1), ("-3", 1)):
+        async with started(Path(f"{target}.replaced{ending}")) as case:
+            assert (await case.counts()).events == events
+
+
+async def test_a_log_that_was_kept_stays(tmp_path: Path, source: Path, target: Path) -> None:
+    """A name is not given to a database while a log has it that is not its own."""
+    await small(tmp_path, source)
+    target.write_bytes(b"this was a database" * 500)
+    log = Path(f"{target}.replaced-wal")
+    log.write_bytes(b"of another")
+    assert restore(str(source), str(target), replace=True).kept == f"{target}.replaced-2"
+    assert log.read_bytes() == b"of another"
 
 
 async def test_a_log_without_its_file(tmp_path: Path, source: Path, target: Path) -> None:

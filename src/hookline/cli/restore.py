@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `hookline backup` wrote.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the database that is there; it is kept as NAME.replaced.")
+        bool, typer.Option("--force", help="Replace the database that is there; it is kept under another name.")
     ] = False,
 ) -> None:
     """Make HOOKLINE_DB of a backup, by the settings of this folder. No server may have it open."""
@@ -30,22 +30,22 @@ def restore(
 
     settings = load()
     db = settings.db_path
-    existed = db.exists()
     if not file.is_file():
         raise usage(f"there is no file {file}")
-    if existed and not force:
-        raise usage(f"{db} is there already; --force replaces it, and keeps it as {db}.replaced")
+    if db.exists() and not force:
+        raise usage(f"{db} is there already; --force replaces it, and keeps it, its name ending in .replaced")
     try:
-        as_of = format_time(restore_database(settings, file, replace=force))
+        restored = restore_database(settings, file, replace=force)
     except (Refusal, StoreUnavailable) as error:
         raise CommandError(str(error), ExitCode.REFUSED) from error
-    answer = {"db": str(db), "file": str(file), "as_of": as_of, "kept": f"{db}.replaced" if existed else None}
+    as_of = format_time(restored.as_of_ms)
+    answer = {"db": str(db), "file": str(file), "as_of": as_of, "kept": restored.kept}
     terminal.done(answer, f"{db} is as {file} has it: as of {as_of}.")
     if terminal.json:
         return
     terminal.note(f"Events accepted after {as_of} are missing: their publishers may publish them again.")
     terminal.note("Deliveries made after it may be made again, with the same webhook-id.")
-    if existed:
-        terminal.note(f"What was there is kept as {db}.replaced.")
+    if restored.kept is not None:
+        terminal.note(f"What was there is kept as {restored.kept}.")
     if not settings.secret_key and not settings.secret_key_path.exists():
         terminal.note(f"{settings.secret_key_path} is not there: put the one in place that belongs to this database.")

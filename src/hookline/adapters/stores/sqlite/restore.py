@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from hookline.adapters.stores.sqlite import migrate, queries
 from hookline.adapters.stores.sqlite.backup import (
@@ -29,17 +32,27 @@ from hookline.core.errors import Refusal, StoreUnavailable
 RESTORED = "restored_ms"
 """In `meta`: when this file was made of a backup."""
 REPLACED = ".replaced"
+_ENDINGS = ("", "-wal", "-shm", "-journal")
 FAULTS_TOLD_MAX = 3
 LEASES_PER_STEP = 1000
 
 
-def restore(source: str, target: str, *, replace: bool = False) -> int:
-    """Make the database `target` of the backup `source`. Returns its `as_of_ms`: what was committed later is missing,
-    and what was delivered later may be delivered again.
+class Restored(NamedTuple):
+    """What a restore made."""
+
+    as_of_ms: int
+    """What was committed later is missing."""
+    kept: str | None
+    """The path under which the database that was there is kept; None: there was none."""
+
+
+def restore(source: str, target: str, *, replace: bool = False) -> Restored:
+    """Make the database `target` of the backup `source`. What was committed after its `as_of_ms` is missing, and what
+    was delivered later may be delivered again.
 
     Leases are void: what was being delivered is pending. Ids and the clock go on above everything that the backup, and
     a database that is replaced, know of; positions in the stream begin anew. With `replace` a database that is there
-    is kept, its name ending in `.replaced`; one of that name is removed.
+    is kept, its name ending in `.replaced`, or `.replaced-2` and so on: nothing that was kept before is touched.
 
     Raises `Refusal` (`invalid_parameter`: there is a database and it is not to be replaced, or there is no backup;
     `disk_full`), or `StoreUnavailable` (a process has the target open; the source is damaged, no database of Hookline,
@@ -61,7 +74,7 @@ def restore(source: str, target: str, *, replace: bool = False) -> int:
         lock.release()
 
 
-def _restore(source: str, target: str) -> int:
+def _restore(source: str, target: str) -> Restored:
     fresh = target + ".restored"
     try:
         with new_file(fresh) as partial, closing(open_copy(partial)) as copy:
@@ -71,12 +84,12 @@ def _restore(source: str, target: str) -> int:
     except sqlite3.Error as error:
         raise meaning(error, target) from error
     try:
-        _put_aside(target)
+        kept = _put_aside(target)
         Path(fresh).rename(target)
         sync_folder(target)
     except OSError as error:
         raise StoreUnavailable(f"{target} cannot be replaced: {error.strerror}; {fresh} is what it would be") from error
-    return as_of_ms
+    return Restored(as_of_ms, kept)
 
 
 def _latest_known_ms(path: str) -> int:
@@ -149,11 +162,19 @@ def _release_some(copy: sqlite3.Connection, now_ms: int) -> bool:
     return bool(leases)
 
 
-def _put_aside(path: str) -> None:
-    """Keep what is there, with its log, under another name: beside the new file its log would be taken for its own."""
-    aside = path + REPLACED
-    for name in (aside, f"{aside}-wal", f"{aside}-shm", f"{path}-shm", f"{path}-journal"):
-        Path(name).unlink(missing_ok=True)
+def _put_aside(path: str) -> str | None:
+    """Keep what is there, with its log, under a name that nothing has: beside the new file its log would be taken for
+    its own. That name, if there was a database."""
+    aside = next(name for name in _names_aside(path) if not any(os.path.lexists(name + end) for end in _ENDINGS))
+    for ending in ("-shm", "-journal"):
+        Path(path + ending).unlink(missing_ok=True)
+    existed = Path(path).exists()
     for ending in ("-wal", ""):
         with suppress(FileNotFoundError):
             Path(path + ending).rename(aside + ending)
+    return aside if existed else None
+
+
+def _names_aside(path: str) -> Iterator[str]:
+    yield path + REPLACED
+    yield from (f"{path}{REPLACED}-{number}" for number in count(2))
