@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tests.web.api import Api
 
+from hookline.core.page import make_cursor
+
 RATE = {"n": 3, "per_s": 1.0, "burst": 3}
 ENDPOINT = {
     "url": "https://receiver.example/x",
@@ -162,3 +164,64 @@ async def test_a_rate_that_cannot_be_reckoned_with_is_refused(api: Api, per_s: s
         answer = await api.client.request(method, path, content=content, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (422, code)
         assert answer.json()["pointer"] == f"/{member}/per_s"
+
+
+PATHS = [
+    ("GET", "/v1/endpoints/{}"),
+    ("PATCH", "/v1/endpoints/{}"),
+    ("POST", "/v1/endpoints/{}/pause"),
+    ("POST", "/v1/endpoints/{}/verify"),
+    ("POST", "/v1/endpoints/{}/test"),
+    ("POST", "/v1/endpoints/{}/replay"),
+    ("GET", "/v1/tenants/{}"),
+    ("PATCH", "/v1/tenants/{}"),
+    ("DELETE", "/v1/tenants/{}"),
+    ("GET", "/v1/keys/{}"),
+    ("DELETE", "/v1/event-types/{}"),
+    ("GET", "/v1/replays/{}"),
+    ("POST", "/v1/replays/{}/cancel"),
+    ("POST", "/v1/confirm/{}"),
+    ("POST", "/v1/endpoint-consent/{}"),
+    ("DELETE", "/v1/events/{}/payload"),
+    ("GET", "/v1/events?source={}"),
+    ("GET", "/v1/events?since={}"),
+    ("GET", "/v1/deliveries?endpoint={}"),
+    ("GET", "/v1/deliveries?reason={}"),
+    ("GET", "/v1/keys?cursor={}"),
+    ("GET", "/v1/tenants?cursor={}"),
+    ("GET", "/v1/replays?limit={}"),
+]
+SEGMENTS = [
+    "%00",
+    "%ED%A0%80",
+    "%FF",
+    "%C3%BC",
+    "ep_" + "f" * 24,
+    "rpl_" + "0" * 24,
+    "x" * 1500,
+    "9" * 400,
+    "%2e%2e",
+    "%0a",
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS, ids=lambda value: value)
+async def test_no_text_in_an_address_is_our_fault(api: Api, method: str, path: str) -> None:
+    """Whatever stands where an id, a name or a filter is to stand: an answer below 500."""
+    for segment in SEGMENTS:
+        body = b"{}" if method in ("POST", "PATCH") else None
+        headers = {"content-type": "application/json"} if body else {}
+        answer = await api.client.request(method, path.format(segment), content=body, headers=headers)
+        assert answer.status_code < 500, (segment, answer.text)
+
+
+@pytest.mark.parametrize(
+    "key", [b"\xff", b"\x00", b"\xed\xa0\x80", bytes(12), b"\xff" * 512], ids=lambda key: key[:4].hex()
+)
+async def test_a_cursor_of_another_list_is_no_fault_of_ours(api: Api, key: bytes) -> None:
+    """A cursor that is well made, of another list or forged: an answer below 500."""
+    await api.call("POST", "/v1/tenants", 201, {"id": "acme"})
+    await api.event([await api.endpoint()])
+    for path in ("tenants", "keys", "replays", "endpoints", "event-types", "events", "deliveries"):
+        answer = await api.client.request("GET", f"/v1/{path}?cursor={make_cursor(key)}")
+        assert answer.status_code < 500, (path, answer.text)
