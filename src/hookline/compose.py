@@ -33,6 +33,7 @@ from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
@@ -96,6 +97,7 @@ class Program:
             https_only=settings.https_only,
             version=__version__,
             origin=origin_of(self.public_url),
+            ourselves=Ourselves(self.public_url, addresses(listeners)),
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
         senders: Mapping[str, Sender] = {http.kind: http}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.acceptance.program import Program, running
+from tests.acceptance.program import Program, free_port, running
 from tests.acceptance.receiver import Receiver
 
 REFUSED_HOSTS = """
@@ -50,6 +50,8 @@ REFUSED_URLS_WITH_SPACES = [
     "http://example.com/" + "a" * 4100,
     "",
 ]
+
+ONE_ATTEMPT = {"first_s": 1, "factor": 1, "attempts": 1}
 
 ALLOWED_HOSTS = """
 8.8.8.8 1.1.1.1 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.1 169.253.255.255
@@ -145,3 +147,44 @@ def test_https_only(tmp_path):
         status, body = create(program, "http://8.8.8.8/")
         assert (status, body["code"]) == (422, "address_refused")
         assert create(program, "https://8.8.8.8/")[0] == 201
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST.", "127.0.0.2", "[::ffff:127.0.0.1]"])
+def test_no_loop_through_our_own_address(tmp_path, name: str):
+    """An endpoint at our own API, which would replay its own events for ever, is refused when it is made and when one
+    is changed to it, whatever name it has."""
+    with running(tmp_path, allow_networks="127.0.0.0/8,::1/128,::ffff:127.0.0.0/104") as program:
+        event = program.publish("loop.x", {})
+        url = f"http://{name}:{program.port}/v1/events/{event['id']}/replay"
+        status, body = create(program, url)
+        assert (status, body["code"], body["pointer"]) == (422, "address_refused", "/url"), body
+        made = program.endpoint("http://127.0.0.1:9/", event_types=["never"])
+        changed = program.client.patch(f"/v1/endpoints/{made['id']}", json={"url": url})
+        assert (changed.status_code, changed.json()["pointer"]) == (422, "/url")
+
+
+def test_the_administrators_address_is_not_ours(tmp_path):
+    """HOOKLINE_ADMIN_URL at our own address refuses to start, and says why."""
+    port = free_port()
+    program = Program(tmp_path, port=str(port), admin_url=f"http://localhost:{port}/v1/events")
+    try:
+        program.launch()
+        assert program.end() == 1
+        assert "HOOKLINE_ADMIN_URL cannot be used: The address is Hookline's own" in program.log()
+    finally:
+        program.close()
+
+
+def test_no_loop_through_our_public_address(tmp_path):
+    """Where the world sees us below a path, only what lies below it is refused; also what was made before is not sent
+    to any more."""
+    with running(tmp_path) as program:
+        made = program.endpoint("https://hooks.example.com/own/v1/events", event_types=["x"], retry=ONE_ATTEMPT)
+    with running(tmp_path, public_url="https://hooks.example.com/own") as program:
+        event = program.publish("x", 1)
+        assert program.delivered(event["id"], "failed")["reason"] == "address_refused"
+        tried = program.post(f"/v1/endpoints/{made['id']}/test", status=200).json()
+        assert tried["reason"] == "address_refused"
+        for url in ("https://hooks.example.com/own", "http://HOOKS.example.com.:443//%6Fwn/x"):
+            assert create(program, url)[1]["code"] == "address_refused"
+        assert create(program, "https://hooks.example.com/owner")[0] == 201

@@ -19,6 +19,7 @@ from hookline.core.errors import Refusal
 
 URL_CHARS_MAX: Final = 4096
 HOST_CHARS_MAX: Final = 253
+HTTPS_ONLY: Final = "Only https:// endpoints are allowed here."
 _PORTS: Final = {"http": 80, "https": 443}
 
 _URL = re.compile(r"(https?)://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE | re.DOTALL)
@@ -78,7 +79,7 @@ def parse_url(url: str, *, https_only: bool = False) -> Target:
         raise _refused("The URL must begin with http:// or https://.")
     scheme = parts[1].lower()
     if https_only and scheme != "https":
-        raise _refused("Only https:// endpoints are allowed here.")
+        raise _refused(HTTPS_ONLY)
     host, port_text = _split_authority(parts[2])
     port = _PORTS[scheme] if port_text is None else _port(port_text)
     literal: IPv4Address | IPv6Address | None

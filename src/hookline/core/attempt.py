@@ -108,7 +108,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "address_refused",
             Cause.CONFIGURATION,
-            "The host resolves to an address that is not public.",
+            "The host resolves to an address that is not public, or it is Hookline itself.",
             "Use a public address, or open the network with HOOKLINE_ALLOW_NETWORKS.",
         ),
         Reason(

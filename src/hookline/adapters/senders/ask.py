@@ -21,6 +21,7 @@ from hookline.core.attempt import Body, BodyEncoding, Exchange, Kind, Outcome, T
 from hookline.core.consent import ANSWER_BYTES_MAX, Permission, asked_per_min, echo_fault, read_permission
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import Refusal
+from hookline.core.ourselves import Ourselves
 from hookline.core.success import natural
 from hookline.ports.sender import Consent, VerifyRequest
 
@@ -41,13 +42,21 @@ class Asker:
     """Asks, one question at a time. `prepare` makes an endpoint's head."""
 
     def __init__(
-        self, dialer: Dialer, pool: Pool, monotonic_s: Callable[[], float], version: str, *, https_only: bool
+        self,
+        dialer: Dialer,
+        pool: Pool,
+        monotonic_s: Callable[[], float],
+        version: str,
+        *,
+        https_only: bool,
+        ourselves: Ourselves,
     ) -> None:
         self._dialer = dialer
         self._pool = pool
         self._monotonic_s = monotonic_s
         self._version = version
         self._https_only = https_only
+        self._ourselves = ourselves
 
     async def ask(self, request: VerifyRequest) -> Consent:
         """One question, one answer. Never raises for what the other side does."""
@@ -87,22 +96,25 @@ class Asker:
     async def _dial(self, question: _Question, phases: Phases, deadline_s: float) -> Connection:
         prepared = question.prepared
         if prepared.refused:
-            raise DialError("address_refused", "Only https:// endpoints are allowed here.")
+            raise DialError("address_refused", prepared.refused)
         return await self._dialer.dial(prepared.target, phases, group=question.endpoint.tenant, deadline_s=deadline_s)
 
     def _question(self, request: VerifyRequest) -> _Question:
         endpoint = request.endpoint
         if request.how == "challenge":
-            prepared = Prepared(endpoint, self._version, https_only=self._https_only)
+            prepared = self._prepare(endpoint)
             content = prepared.content(request.event, None)
             wire, headers = prepared.request(content, 1, request.now_ms)
             return _Question(endpoint, prepared, wire, headers, content.body)
         # WebHook-Request-Origin is part of the head of every request to an endpoint that is verified so.
         endpoint = msgspec.structs.replace(endpoint, method="OPTIONS", verify="cloudevents")
-        prepared = Prepared(endpoint, self._version, https_only=self._https_only, origin=request.origin)
+        prepared = self._prepare(endpoint, request.origin)
         rate = str(asked_per_min(endpoint.rate))
         wire, headers = prepared.handshake(rate, request.callback_url)
         return _Question(endpoint, prepared, wire, headers, _NO_BODY)
+
+    def _prepare(self, endpoint: Endpoint, origin: str = "") -> Prepared:
+        return Prepared(endpoint, self._version, https_only=self._https_only, origin=origin, ourselves=self._ourselves)
 
     def _timing(self, phases: Phases, first_byte_us: int | None, started_s: float) -> Timing:
         total_us = int((self._monotonic_s() - started_s) * 1_000_000)

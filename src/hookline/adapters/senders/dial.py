@@ -20,6 +20,7 @@ from hookline.adapters.senders.connection import Connection, Key
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.resolve import Address, NameNotResolved, Resolver
 from hookline.core.address import LOOPBACK, Networks, Target, is_loopback_name
+from hookline.core.ourselves import OURS, Ourselves
 from hookline.ports.clock import Clock
 
 CONNECT_S_MAX: Final = 5.0
@@ -64,8 +65,10 @@ class Dialer:
         *,
         context: ssl.SSLContext,
         on_lost: Callable[[Connection], None],
+        ourselves: Ourselves,
     ) -> None:
         self._networks = networks
+        self._ourselves = ourselves
         self._resolver = resolver
         self._monotonic_s = clock.monotonic_s
         self._deadlines = deadlines
@@ -73,7 +76,7 @@ class Dialer:
         self._on_lost = on_lost
 
     async def addresses(self, target: Target, *, group: str, deadline_s: float) -> tuple[Address, ...]:
-        """The addresses of a target, all of them allowed.
+        """The addresses of a target, all of them allowed and none of them our own.
 
         Raises `DialError` `dns` when there is none in time, `address_refused` when any of them is refused.
         """
@@ -81,17 +84,19 @@ class Dialer:
             addresses: tuple[Address, ...] = (target.literal,)
         else:
             if is_loopback_name(target.host):
-                self._judge((LOOPBACK,))  # whatever resolves it here, or does not
+                self._judge((LOOPBACK,), target.port)  # whatever resolves it here, or does not
             try:
                 addresses = await self._resolver.resolve(target.host, group=group, deadline_s=deadline_s)
             except NameNotResolved as error:
                 raise DialError("dns", str(error)) from None
-        self._judge(addresses)
+        self._judge(addresses, target.port)
         return addresses
 
-    def _judge(self, addresses: tuple[Address, ...]) -> None:
+    def _judge(self, addresses: tuple[Address, ...], port: int) -> None:
         for address in addresses:
             refusal = self._networks.refusal(address)
+            if refusal is None and self._ourselves.listens(address, port, is_local):
+                refusal = OURS
             if refusal is not None:
                 raise DialError("address_refused", refusal)
 
@@ -186,6 +191,45 @@ class Dialer:
             raise DialError("connect", "The connection was closed as soon as it was made.")
         self._deadlines.add(connection)
         return connection
+
+
+_NOBODYS: Final = {4: "192.0.2.1", 6: "2001:db8::1"}
+"""Of the networks for documentation: no machine has them."""
+
+
+def is_local(address: Address) -> bool:
+    """Whether an address is one of this machine's: whether a socket can be bound to it.
+
+    Where sockets may be bound to any address (net.ipv4.ip_nonlocal_bind), it is by whether the way to it ends in
+    itself.
+    """
+    host = str(address)
+    if not _can_bind(address.version, host):
+        return False
+    return not _can_bind(address.version, _NOBODYS[address.version]) or _leads_to_itself(address.version, host)
+
+
+def _datagram(version: int) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _can_bind(version: int, host: str) -> bool:
+    try:
+        with _datagram(version) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _leads_to_itself(version: int, host: str) -> bool:
+    try:
+        with _datagram(version) as probe:
+            probe.connect((host, 9))  # sends nothing
+            source: str = probe.getsockname()[0]
+    except OSError:
+        return False
+    return source == host
 
 
 async def _connected(sock: socket.socket, host: str, port: int) -> None:

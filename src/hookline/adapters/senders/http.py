@@ -28,6 +28,7 @@ from hookline.core.address import Networks, parse_url
 from hookline.core.attempt import Exchange, Kind, Outcome, Timing
 from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
+from hookline.core.ourselves import OURS, Ourselves
 from hookline.core.success import answer
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
@@ -49,7 +50,7 @@ class HttpSender:
     `networks` says which addresses may be dialled; `https_only` refuses http:// also for endpoints that exist. Idle
     connections are kept for `idle_s_max`, at most `connections_idle_max` over all receivers. At most `lookups_max`
     names are looked up at a time, by `lookup`. `ca_file` (PEM) adds authorities to the system's. `origin` is our own
-    host name, told to endpoints that were verified by the CloudEvents handshake.
+    host name, told to endpoints that were verified by the CloudEvents handshake. `ourselves` is where nothing is sent.
     """
 
     kind = "http"
@@ -62,6 +63,7 @@ class HttpSender:
         https_only: bool,
         version: str,
         origin: str = "",
+        ourselves: Ourselves | None = None,
         idle_s_max: float = IDLE_S_MAX,
         connections_idle_max: int = CONNECTIONS_IDLE_MAX,
         lookups_max: int = LOOKUPS_MAX,
@@ -71,6 +73,7 @@ class HttpSender:
         self._https_only = https_only
         self._version = version
         self._origin = origin
+        self._ourselves = ourselves = Ourselves() if ourselves is None else ourselves
         self._monotonic_s = clock.monotonic_s
         self._closing = False
         self._content: Content | None = None
@@ -84,8 +87,11 @@ class HttpSender:
             self._deadlines,
             context=tls.client_context(ca_file),
             on_lost=self._lost,
+            ourselves=ourselves,
         )
-        self._asker = Asker(self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only)
+        self._asker = Asker(
+            self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
+        )
 
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         """Judge an endpoint's url; sends nothing.
@@ -96,6 +102,8 @@ class HttpSender:
         if spec.config:
             raise Refusal("invalid_endpoint", "The kind http takes no config.", pointer="/config")
         target = parse_url(spec.url, https_only=self._https_only)
+        if self._ourselves.names(target):
+            raise Refusal("address_refused", OURS, pointer="/url")
         try:
             await self._dialer.addresses(target, group=_CHECKS, deadline_s=self._monotonic_s() + LOOKUP_S_MAX)
         except DialError as error:
@@ -147,7 +155,8 @@ class HttpSender:
         wire, headers = prepared.request(content, item.attempt, now_ms, item.confirm_url)
         deadline_s = started_s + endpoint.timeout_s
         phases = _NO_PHASES
-        connection = self._pool.take(prepared.key, started_s)
+        # What is refused now may have a connection of what is not: another path of the same host.
+        connection = None if prepared.refused else self._pool.take(prepared.key, started_s)
         sent_s = started_s
         if connection is None:
             phases = Phases()
@@ -182,7 +191,7 @@ class HttpSender:
 
     async def _dial(self, prepared: Prepared, phases: Phases, tenant: str, deadline_s: float) -> Connection:
         if prepared.refused:
-            raise DialError("address_refused", "Only https:// endpoints are allowed here.")
+            raise DialError("address_refused", prepared.refused)
         return await self._dialer.dial(prepared.target, phases, group=tenant, deadline_s=deadline_s)
 
     def _not_sent(
@@ -207,7 +216,13 @@ class HttpSender:
     def _prepared(self, endpoint: Endpoint) -> Prepared:
         prepared: Prepared | None = endpoint.__dict__.get(_PREPARED)
         if prepared is None:
-            prepared = Prepared(endpoint, self._version, https_only=self._https_only, origin=self._origin)
+            prepared = Prepared(
+                endpoint,
+                self._version,
+                https_only=self._https_only,
+                origin=self._origin,
+                ourselves=self._ourselves,
+            )
             endpoint.__dict__[_PREPARED] = prepared
         return prepared
 

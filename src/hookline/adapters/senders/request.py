@@ -17,11 +17,12 @@ from typing import Final
 
 import msgspec
 
-from hookline.core.address import parse_url
+from hookline.core.address import HTTPS_ONLY, parse_url
 from hookline.core.attempt import Body
 from hookline.core.body import build_body
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
+from hookline.core.ourselves import OURS, Ourselves
 from hookline.core.signature import Signer
 
 MASK: Final = b"***"
@@ -59,13 +60,25 @@ class Prepared:
 
     __slots__ = ("_format", "_head", "_headers", "_signer", "key", "refused", "target")
 
-    def __init__(self, endpoint: Endpoint, version: str, *, https_only: bool, origin: str = "") -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        version: str,
+        *,
+        https_only: bool,
+        origin: str = "",
+        ourselves: Ourselves | None = None,
+    ) -> None:
         """`origin` is our own host name. Raises `Unsendable`, or the `Refusal` of an address that cannot be read."""
         target = endpoint.target or parse_url(endpoint.url)
         self.target = target
         self.key = (target.scheme, target.host, target.port)
-        self.refused = https_only and not target.tls
-        """It was made while http:// was allowed."""
+        self.refused = ""
+        """Why nothing may be sent to it any more, although it was made when something might."""
+        if https_only and not target.tls:
+            self.refused = HTTPS_ONLY
+        elif ourselves is not None and ourselves.names(target):
+            self.refused = OURS
         own = [(name.lower(), value) for name, value in endpoint.headers]
         credentials = [(name.lower(), value) for name, value in endpoint.auth_headers]
         common = [
