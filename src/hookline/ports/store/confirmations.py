@@ -33,11 +33,16 @@ class Confirmations(Protocol):
 
         It counts if the delivery is UNCONFIRMED before its deadline and nothing was said yet: then it is due for
         `unconfirmed` at once. It also counts if the delivery is LEASED and nothing was said yet (receivers may
-        confirm before they answer): kept until the next record of it as UNCONFIRMED, which is then due at once. A
-        success said while LEASED settles it whatever becomes of the attempt: recorded (or released) as PENDING, or
-        recorded as FAILED, it is UNCONFIRMED instead and due at once, and the record's events are not made. An error
-        is forgotten when the delivery is pending again, and everything when it is closed. In any other state, or a
-        second time, it changes nothing. Unknown deliveries: False.
+        confirm before they answer): kept until the next record of it as UNCONFIRMED, which is then due at once.
+
+        A success that counts settles the delivery: it ends DELIVERED. Said while LEASED it outlives the attempt:
+        recorded (or released) as PENDING, or recorded as FAILED or DISCARDED, it is UNCONFIRMED instead and due at
+        once, and the record's events are not made. From then on only DELIVERED can be recorded, and nothing else
+        closes it: nobody can discard it, it is neither expired nor overflow, and waits for its end though its
+        endpoint is deleted. Erasing its event delivers it at once.
+
+        An error is forgotten when the delivery is pending again, and everything when it is closed. In any other
+        state, or a second time, it changes nothing. Unknown deliveries: False.
         """
         ...
 

@@ -61,7 +61,7 @@ class RecordResult(msgspec.Struct, frozen=True, gc=False):
     """What of a record applied."""
 
     applied: Sequence[bool]
-    """Per item. False: the fence had moved on; nothing of that item was done."""
+    """Per item. False: the fence had moved on, or its success was said meanwhile; nothing of that item was done."""
     health_applied: Sequence[bool]
     due_s: dict[bytes, float]
     """Endpoints that have something pending through this commit (retry, promotion, new event), and in how many

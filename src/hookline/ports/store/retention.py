@@ -43,8 +43,8 @@ class Retention(Protocol):
     """Bounded steps; each goes on where the last one ended, in a circle. Ages are those of ids."""
 
     async def expired(self, keep: Keep, limit: int = 500) -> Sequence[OpenRef]:
-        """Open, unleased deliveries older than their tenant's retention, up to `limit`. The flow records them as
-        `failed`, reason `expired`."""
+        """Open, unleased deliveries older than their tenant's retention, up to `limit`; none whose success was said.
+        The flow records them as `failed`, reason `expired`."""
         ...
 
     async def purge(self, keep: Keep, limit: int = 1000) -> Purged:
@@ -57,6 +57,7 @@ class Retention(Protocol):
     async def erase(self, tenant: str | None, event_id: bytes) -> int:
         """Erase an event's payload for ever (also from the free pages of the file): `data` is empty, `erased` is
         set, stored request bodies can no longer be rebuilt, stored answers are removed. Its open deliveries are
-        discarded; how many. Its row, its deliveries, attempts and the books stay. Erasing twice is no error.
-        Raises `NotFound`; `Conflict` code `wrong_state` while one of them is leased."""
+        discarded, how many is returned; those whose success was said are delivered. Its row, its deliveries, attempts
+        and the books stay. Erasing twice is no error. Raises `NotFound`; `Conflict` code `wrong_state` while one of
+        them is leased."""
         ...

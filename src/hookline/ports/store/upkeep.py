@@ -19,7 +19,8 @@ class Upkeep(Protocol):
 
     async def oldest(self, endpoint_id: bytes, limit: int) -> Sequence[OpenRef]:
         """The oldest open deliveries of an endpoint that are not leased (for overflow), about: what is pending and
-        what is unconfirmed before what its lanes hold, and of each lane the oldest first."""
+        what is unconfirmed before what its lanes hold, and of each lane the oldest first; none whose success was
+        said."""
         ...
 
     async def open_by_endpoint(self, above: int) -> dict[bytes, int]:
@@ -33,7 +34,7 @@ class Upkeep(Protocol):
 
     async def close_deleted(self, limit: int = 1000) -> int:
         """Close up to `limit` open, unleased deliveries of deleted endpoints as discarded, reason
-        `endpoint_deleted`. How many were closed."""
+        `endpoint_deleted`; not those whose success was said (see `Confirmations.confirm`). How many were closed."""
         ...
 
     async def sweep_lanes(self) -> int:
@@ -56,7 +57,7 @@ class Upkeep(Protocol):
 
     async def discard(self, tenant: str | None, delivery_id: bytes) -> None:
         """A person decided: an open (not leased) or failed delivery is discarded; its lane goes on. Raises
-        `NotFound`; `Conflict` code `wrong_state`."""
+        `NotFound`; `Conflict` code `wrong_state` (leased, delivered or discarded; its receiver has confirmed it)."""
         ...
 
     async def replay(

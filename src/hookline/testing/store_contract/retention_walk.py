@@ -25,6 +25,8 @@ class RetentionWalk(BookWalk):
         super().__init__(case, chance)
         self.purged: dict[str, Counter[str]] = {tenant: Counter() for tenant in TENANTS}
         self.erased: set[bytes] = set()
+        self.confirmed: set[bytes] = set()
+        """Deliveries whose success counted."""
         self.jobs: list[ReplayRow] = []
 
     def old(self, identifier: bytes, tenant: str) -> bool:
@@ -73,14 +75,20 @@ class RetentionWalk(BookWalk):
         rows = await self.case.listed(state=self.chance.choice(("leased", "unconfirmed", "delivered")))
         if rows:
             row = self.chance.choice(rows)
-            await self.case.store.confirm(row.id, success=self.chance.random() < 0.5, message=b"said")
+            success = self.chance.random() < 0.5
+            if await self.case.store.confirm(row.id, success, b"said") and success:
+                self.confirmed.add(row.id)
 
     async def settle(self) -> None:
         """What is due of the unconfirmed gets its end, once."""
         for found in await self.case.store.unconfirmed(self.chance.randint(1, 5)):
             assert not found.event.erased
+            assert bool(found.success) == (found.ref.delivery_id in self.confirmed)
             after = self.chance.choice((State.PENDING, State.FAILED, State.DISCARDED))
-            item = outcome(found.ref, State.DELIVERED if found.success else after, attempt=None, tries=0)
+            item = outcome(found.ref, after, attempt=None, tries=0)
+            if found.success:
+                assert list((await self.case.record(item)).applied) == [False]
+                item = outcome(found.ref, State.DELIVERED, attempt=None, tries=0)
             assert list((await self.case.record(item, item)).applied) == [True, False]
 
     async def time_passes(self) -> None:
@@ -131,7 +139,7 @@ class RetentionWalk(BookWalk):
             return
         event = self.chance.choice(events)
         rows = await self.case.listed(event_id=event.id, limit=250)
-        is_open = [row for row in rows if row.state in OPEN]
+        is_open = [row for row in rows if row.state in OPEN and row.id not in self.confirmed]
         if any(row.state == "leased" for row in rows):
             with pytest.raises(Conflict):
                 await self.case.store.erase(None, event.id)
@@ -152,7 +160,10 @@ class RetentionWalk(BookWalk):
         if not rows:
             return
         row = self.chance.choice(rows)
-        if word in ("pending", "unconfirmed"):
+        if row.id in self.confirmed:
+            with pytest.raises(Conflict, match="confirmed"):
+                await self.case.store.discard(None, row.id)
+        elif word in ("pending", "unconfirmed"):
             await self.case.store.discard(None, row.id)
         elif row.event_id in self.erased:
             with pytest.raises(Conflict):
@@ -221,6 +232,8 @@ class RetentionWalk(BookWalk):
         while (await self.case.store.unfold())[1]:
             pass
         rows = (await self.rows()).values()
+        for row in rows:
+            assert row.id not in self.confirmed or row.state in ("leased", "unconfirmed", "delivered")
         for tenant in TENANTS:
             states = Counter(row.state for row in rows if row.tenant == tenant)
             assert counted(states + self.purged[tenant]) == words_of(await self.case.counts(tenant))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hookline.adapters.stores.sqlite import lanes, queries
+from hookline.adapters.stores.sqlite import confirm, lanes, queries
 from hookline.adapters.stores.sqlite.counters import NEW
 from hookline.adapters.stores.sqlite.record import close, leave_lane
 from hookline.adapters.stores.sqlite.rows import ERASED, ClosedRow, OpenRow
@@ -120,6 +120,8 @@ def discard(transaction: Transaction, tenant: str | None, delivery_id: bytes) ->
     if row is not None:
         if row.state == _LEASED:
             raise _wrong(row.state, "discarded")
+        if confirm.is_success(transaction, row.id):
+            raise Conflict("its receiver has confirmed it: it is about to be delivered", code="wrong_state")
         close(transaction, row, _DISCARDED, row.reason)
         leave_lane(transaction, row, {})
         _tell(transaction, row, _DISCARDED)

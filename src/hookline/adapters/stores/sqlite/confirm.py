@@ -48,13 +48,18 @@ def wait(transaction: Transaction, row: OpenRow, wait_s: float, reason: str | No
 def succeeded(transaction: Transaction, row: OpenRow) -> bool:
     """If the receiver of this leased delivery has said that his work is done, that settles it, whatever became of the
     attempt: it is unconfirmed and due at once. Whether that was so."""
-    if not _any(transaction):
-        return False
-    found = transaction.execute(work_queries.CONFIRMATION_FIND, (row.id,)).fetchone()
-    if found is None or not found[0]:
+    if not is_success(transaction, row.id):
         return False
     wait(transaction, row, 0.0, None)
     return True
+
+
+def is_success(transaction: Transaction, delivery_id: bytes) -> bool:
+    """Whether the receiver of this open delivery has said that his work is done: then it ends delivered."""
+    if not _any(transaction):
+        return False
+    found = transaction.execute(work_queries.CONFIRMATION_FIND, (delivery_id,)).fetchone()
+    return found is not None and bool(found[0])
 
 
 def forget(transaction: Transaction, delivery_id: bytes) -> None:

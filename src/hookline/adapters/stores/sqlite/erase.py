@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import queries, work_queries
+from hookline.adapters.stores.sqlite import confirm, queries, work_queries
 from hookline.adapters.stores.sqlite.record import close, leave_lane
 from hookline.adapters.stores.sqlite.rows import ERASED, OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -44,7 +44,8 @@ def _overwriting(connection: sqlite3.Connection) -> Iterator[None]:
 
 def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
     """The first half of `Retention.erase`, in the writer's transaction: from here on nothing of the event is sent or
-    told; how many deliveries were discarded, those counted that a fan-out has not unfolded yet."""
+    told; how many deliveries were discarded, those counted that a fan-out has not unfolded yet. What its receiver has
+    confirmed is delivered."""
     found = transaction.execute(queries.EVENT_EXISTS, (event_id,)).fetchone()
     if found is None or (tenant is not None and found[0] != tenant):
         raise NotFound("no such event")
@@ -53,37 +54,43 @@ def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
     replays = [OpenRow(*row) for row in transaction.execute(work_queries.OPEN_OF_REPLAYS, (event_id,)).fetchall()]
     if any(row.state == _LEASED for row in (*rows, *replays)):
         raise Conflict("a delivery of it is in flight", code="wrong_state")
+    confirmed = {row[0] for row in transaction.execute(work_queries.SUCCESSES_OF_EVENT, own)}
+    confirmed.update(row.id for row in replays if confirm.is_success(transaction, row.id))
     with _overwriting(transaction.connection):
         transaction.execute(work_queries.EVENT_ERASE, (ERASED, event_id))
         transaction.execute(work_queries.CONFIRMATIONS_OF_EVENT, own)
         for row in replays:
             transaction.execute(work_queries.CONFIRMATION_FORGET, (row.id,))
+    for row in (*rows, *replays):
+        if row.id in confirmed:
+            _end(transaction, row, State.DELIVERED, None)
+    rows = [row for row in rows if row.id not in confirmed]
+    replays = [row for row in replays if row.id not in confirmed]
     transaction.execute(work_queries.CLOSE_OF_EVENT, (_DISCARDED, transaction.now_ms, *own))
     transaction.execute(work_queries.OPEN_DELETE_OF_EVENT, own)
     for row in rows:
         if row.lane is None:
             transaction.moved(row.tenant, row.endpoint_id, row.state, _DISCARDED)
-            _tell(transaction, row)
+            _tell(transaction, row, State.DISCARDED, row.reason)
     for row in (*rows, *replays):
         if row.lane is not None or row.replay_of is not None:
-            _discard(transaction, row)
+            _end(transaction, row, State.DISCARDED, row.reason)
     folded = 0
     for size_bytes, done in transaction.execute(work_queries.FANOUTS_OF_EVENT, (event_id,)):
         folded += size_bytes // _WIDTH - done
     return len(rows) + len(replays) + folded
 
 
-def _discard(transaction: Transaction, row: OpenRow) -> None:
+def _end(transaction: Transaction, row: OpenRow, after: State, reason: str | None) -> None:
     if row.lane is not None:  # closing one may have promoted another
         row = OpenRow(*transaction.execute(queries.OPEN_FIND, (row.id,)).fetchone())
-    close(transaction, row, _DISCARDED, row.reason)
+    close(transaction, row, int(after), reason)
     leave_lane(transaction, row, {})
-    _tell(transaction, row)
+    _tell(transaction, row, after, reason)
 
 
-def _tell(transaction: Transaction, row: OpenRow) -> None:
-    words = (State(row.state).word, State.DISCARDED.word)
-    transaction.changed(row.tenant, row.endpoint_id, row.id, *words, row.reason)
+def _tell(transaction: Transaction, row: OpenRow, after: State, reason: str | None) -> None:
+    transaction.changed(row.tenant, row.endpoint_id, row.id, State(row.state).word, after.word, reason)
 
 
 Range = tuple[bytes, int, bytes]

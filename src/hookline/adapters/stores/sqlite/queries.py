@@ -309,9 +309,10 @@ OLDEST_PENDING = (
     f"SELECT {_REF_COLUMNS} FROM open INDEXED BY open_by_due WHERE state = 0 AND endpoint_id = ?"
     " ORDER BY rank, due_ms LIMIT ?"
 )
+NO_SUCCESS = "NOT EXISTS (SELECT 1 FROM confirmations c WHERE c.delivery_id = open.id AND c.success = 1)"
 OLDEST_UNCONFIRMED = (
     f"SELECT {_REF_COLUMNS} FROM open INDEXED BY open_unconfirmed WHERE state = 3 AND endpoint_id = ?"
-    " ORDER BY id LIMIT ?"
+    f" AND {NO_SUCCESS} ORDER BY id LIMIT ?"
 )
 OLDEST_HELD = (
     f"SELECT {_REF_COLUMNS} FROM open INDEXED BY open_by_lane WHERE lane IS NOT NULL AND endpoint_id = ? AND state = 2"

@@ -19,7 +19,8 @@ _LEASED = int(State.LEASED)
 _DELIVERED = int(State.DELIVERED)
 _FAILED = int(State.FAILED)
 _UNCONFIRMED = int(State.UNCONFIRMED)
-_UNSETTLED = frozenset((_PENDING, _FAILED))
+_UNSETTLED = frozenset((_PENDING, _FAILED, int(State.DISCARDED)))
+"""Ends of an attempt that a receiver's success outlives."""
 _ALLOWED = frozenset((int(before), int(after)) for before, after in TRANSITIONS if before is not None)
 _RECORDED = frozenset(map(int, (State.PENDING, State.UNCONFIRMED, State.DELIVERED, State.FAILED, State.DISCARDED)))
 
@@ -98,6 +99,8 @@ class _Record:
         # comes too late, and so does who took the lease for lost.
         if (item.attempt is not None or item.lost) and row.state != _LEASED:
             return False
+        if row.state == _UNCONFIRMED and after != _DELIVERED and confirm.is_success(transaction, row.id):
+            return False  # confirmed meanwhile: it is due, and ends delivered
         row.tries += item.tries
         if item.attempt is not None:
             row.attempts += 1

@@ -29,6 +29,7 @@ WRITER_S_MAX = 0.01
 """A step gives the writer back after about so long; what is left of it is the next one's."""
 _CHUNK = 64
 _LEASED = int(State.LEASED)
+_UNCONFIRMED = int(State.UNCONFIRMED)
 _FAILED = int(State.FAILED)
 _EXPIRED_KEPT_MS = int(EXPIRED_KEPT_S * 1000)
 _CHANGES_KEPT_MS = int(CHANGES_KEPT_S * 1000)
@@ -65,11 +66,19 @@ def expired(
         ref = upkeep.open_ref(row)
         after = ref.delivery_id
         examined += 1
-        if ref.state != _LEASED and after < ages.bound(ref.tenant):
+        if ref.state == _LEASED or after >= ages.bound(ref.tenant):
+            continue
+        if ref.state != _UNCONFIRMED or not _is_success(connection, after):
             found.append(ref)
             if len(found) == limit:
                 return found, after
     return found, after if examined == OPEN_EXAMINED_MAX else _FIRST_ID
+
+
+def _is_success(connection: sqlite3.Connection, delivery_id: bytes) -> bool:
+    """Confirmed, it is about to be recorded as delivered."""
+    found = connection.execute(work_queries.CONFIRMATION_FIND, (delivery_id,)).fetchone()
+    return found is not None and bool(found[0])
 
 
 # ------------------------------------------------------------------------------------------------------- looking

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from hookline.adapters.stores.sqlite.many import ManyKeys
-from hookline.adapters.stores.sqlite.queries import OPEN_COLUMNS
+from hookline.adapters.stores.sqlite.queries import NO_SUCCESS, OPEN_COLUMNS
 
 # --------------------------------------------------------------------------------------------- confirmations
 
@@ -26,7 +26,8 @@ UNCONFIRMED_DUE = (
     " WHERE o.state = 3 AND o.due_ms <= ? ORDER BY o.due_ms, o.id LIMIT ?"
 )
 UNCONFIRMED_OF = (
-    f"SELECT {OPEN_COLUMNS} FROM open INDEXED BY open_unconfirmed WHERE state = 3 AND endpoint_id = ? LIMIT ?"
+    f"SELECT {OPEN_COLUMNS} FROM open INDEXED BY open_unconfirmed WHERE state = 3 AND endpoint_id = ?"
+    f" AND {NO_SUCCESS} LIMIT ?"
 )
 
 # ------------------------------------------------------------------------------------------------- retention
@@ -91,6 +92,7 @@ CLOSE_OF_EVENT = (
     " seq, reason FROM open WHERE id > ? AND id <= ? AND lane IS NULL"
 )
 OPEN_DELETE_OF_EVENT = "DELETE FROM open WHERE id > ? AND id <= ? AND lane IS NULL"
+SUCCESSES_OF_EVENT = "SELECT delivery_id FROM confirmations WHERE delivery_id > ? AND delivery_id <= ? AND success = 1"
 CONFIRMATIONS_OF_EVENT = "DELETE FROM confirmations WHERE delivery_id > ? AND delivery_id <= ?"
 OPEN_OF_REPLAYS = f"SELECT {_OPEN} FROM replays r JOIN open o ON o.id = r.delivery_id WHERE r.event_id = ?"
 EVENT_ERASE = "UPDATE events SET data = x'', encoding = ? WHERE id = ?"
