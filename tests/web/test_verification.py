@@ -134,6 +134,20 @@ async def test_the_callback_needs_no_key(api: Api, method: str) -> None:
     await api.refused(method, path, "not_found", headers=bare)
 
 
+@pytest.mark.parametrize("escaped", ["endpoint-consent", "endpoint%2Dconsent"])
+async def test_head_is_no_consent(api: Api, escaped: str) -> None:
+    """HEAD, with which previews and link checkers ask, is 405 and changes nothing, whatever the token."""
+    api.sender.consent = NO
+    endpoint = await api.endpoint(verify="cloudevents")
+    for text in (token(api), "x"):
+        answer = await api.client.head(f"/v1/{escaped}/{text}", headers={"authorization": ""})
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "GET, OPTIONS, POST", b"")
+        asked = await api.client.options(f"/v1/{escaped}/{text}")
+        assert (asked.status_code, asked.headers["allow"]) == (204, "GET, OPTIONS, POST")
+    assert (await api.call("GET", f"/v1/endpoints/{endpoint['id']}", 200))["state"] == "unverified"
+    assert (await api.client.get(f"/v1/endpoint-consent/{token(api)}")).status_code == 200
+
+
 async def test_tokens_that_are_none(api: Api) -> None:
     """Whatever else is asked for is the same 404, byte for byte."""
     api.sender.consent = NO

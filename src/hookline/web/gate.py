@@ -1,4 +1,7 @@
-"""The outermost layer of the application: HEAD and OPTIONS for every route, and headers that every answer has."""
+"""The outermost layer of the application: HEAD and OPTIONS for every route, and headers that every answer has.
+
+HEAD is GET without the body of its answer, and so must change as little: where GET does something there is no HEAD.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
+from hookline.flow.verification import CALLBACK_PATH
 from hookline.web.errors import not_found, problem_response
 from hookline.web.heads import SECURITY_HEADERS
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 MethodsOf = Callable[[str], frozenset[str]]
 """The methods that a path has; none where there is no such path."""
 _SERVER_WIDE: Final = "*"
+ACTING: Final = (CALLBACK_PATH,)
+"""Where paths begin whose GET does something. Link checkers and previews ask with HEAD first."""
 HEAD_ASKED: Final = "hookline.head"
 """In the scope of a GET whose answer's body goes nowhere: whoever makes an expensive one need not."""
 
@@ -24,6 +30,7 @@ class Gate:
     """An ASGI application around the framework's."""
 
     def __init__(self, app: ASGIApp, methods_of: MethodsOf) -> None:
+        """`methods_of` has HEAD where a path has one."""
         self._app = app
         self._methods_of = methods_of
 
@@ -45,7 +52,11 @@ class Gate:
         if method == "OPTIONS":
             await self._options(scope, receive, guarded)
         elif method == "HEAD":
-            await self._app({**scope, "method": "GET", HEAD_ASKED: True}, receive, _without_body(guarded))
+            headless = _without_body(guarded)
+            if scope["path"].startswith(ACTING):
+                await self._app(scope, receive, headless)
+                return
+            await self._app({**scope, "method": "GET", HEAD_ASKED: True}, receive, headless)
         else:
             await self._app(scope, receive, guarded)
 
@@ -57,8 +68,7 @@ class Gate:
 
 def allow(methods: frozenset[str]) -> str:
     """The Allow header of a path with these methods (RFC 9110, 10.2.1)."""
-    more = {"OPTIONS", *({"HEAD"} if "GET" in methods else ())}
-    return ", ".join(sorted(methods | more))
+    return ", ".join(sorted(methods | {"OPTIONS"}))
 
 
 def _without_body(send: Send) -> Send:
@@ -80,6 +90,8 @@ def methods_by_path(routes: list[Any]) -> MethodsOf:
         for route in routes:
             if route.path_regex.match(path):
                 found.update(route.methods or ())
+        if "GET" in found and not path.startswith(ACTING):
+            found.add("HEAD")
         return frozenset(found)
 
     return methods_of
