@@ -71,6 +71,7 @@ class Walk:
         """With all endpoints there are."""
         await self.rig.start()
         await self._create(DEAD, uid=DEAD, event_types=["nothing"])
+        await self._create("told", event_types=["hookline.*"])
         for path in PATHS:
             await self._create(path, **SPECS[path])
 
@@ -312,7 +313,7 @@ class Walk:
         """All troubles end: everybody takes, consents and confirms; what was given up behind others is let go."""
         self.bad = 0.0
         self.shut.clear()
-        for path in PATHS:
+        for path in self.names:
             endpoint = await service(self.rig).get("default", self.names[path])
             self.rig.sender.consent[endpoint.spec.url] = YES
             if endpoint.state == "unverified":
