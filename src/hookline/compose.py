@@ -29,6 +29,7 @@ from hookline.adapters.queues.embedded import EmbeddedQueue
 from hookline.adapters.senders.http import HttpSender
 from hookline.adapters.stores.sqlite.migrate import Migration
 from hookline.adapters.stores.sqlite.restore import Restored
+from hookline.adapters.stores.sqlite.sealed import sealed_secrets
 from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
@@ -85,6 +86,8 @@ class Program:
         if existed and settings.migrate == "manual" and not all(m.applied for m in migrations(settings)):
             raise SettingsError("the database lacks migrations and HOOKLINE_MIGRATE is manual: `hookline migrate up`")
         keyring = Keyring(secret_keys(settings, create=not existed))
+        if existed and opens_nothing(keyring, settings):
+            raise SettingsError(_wrong_key(settings))
         self.store = SqliteStore(
             str(settings.db_path),
             self.clock,
@@ -319,6 +322,34 @@ def _raise_open_files() -> None:
 def restore(settings: Settings, file: Path, *, replace: bool) -> Restored:
     """Make the database of a backup. Raises `Refusal`, `StoreUnavailable`: then what was there is as it was."""
     return SqliteStore.restore(str(file), str(settings.db_path), replace=replace)
+
+
+def opens_nothing(keyring: Keyring, settings: Settings) -> bool:
+    """Whether the database holds secrets of endpoints, and not one of them can be opened."""
+    found = False
+    for sealed in sealed_secrets(str(settings.db_path)):
+        found = True
+        with contextlib.suppress(ValueError):
+            keyring.open(sealed)
+            return False
+    return found
+
+
+def missing_key(settings: Settings) -> str | None:
+    """Why a start would refuse the secret key that is set for the database that is there, in a line; None: it would
+    not."""
+    if not settings.secret_key and not settings.secret_key_path.exists():
+        return f"{settings.secret_key_path} is not there: put the one in place that belongs to this database."
+    try:
+        keyring = Keyring(secret_keys(settings, create=False))
+    except SettingsError as error:
+        return str(error)
+    return _wrong_key(settings) if opens_nothing(keyring, settings) else None
+
+
+def _wrong_key(settings: Settings) -> str:
+    key = "HOOKLINE_SECRET_KEY" if settings.secret_key else f"{settings.secret_key_path} (HOOKLINE_SECRET_KEY_FILE)"
+    return f"{key} opens none of the secrets in {settings.db_path}: it is another's. Put the key back that sealed them."
 
 
 def migrations(settings: Settings) -> list[Migration]:

@@ -24,6 +24,7 @@ def restore(
     ] = False,
 ) -> None:
     """Make HOOKLINE_DB of a backup, by the settings of this folder. No server may have it open."""
+    from hookline.compose import missing_key
     from hookline.compose import restore as restore_database
     from hookline.core.errors import Refusal, StoreUnavailable
     from hookline.core.page import format_time
@@ -41,11 +42,12 @@ def restore(
     as_of = format_time(restored.as_of_ms)
     answer = {"db": str(db), "file": str(file), "as_of": as_of, "kept": restored.kept}
     terminal.done(answer, f"{db} is as {file} has it: as of {as_of}.")
+    warning = missing_key(settings)
+    if warning is not None:
+        terminal.note(f"WARNING: {warning}")
     if terminal.json:
         return
     terminal.note(f"Events accepted after {as_of} are missing: their publishers may publish them again.")
     terminal.note("Deliveries made after it may be made again, with the same webhook-id.")
     if restored.kept is not None:
         terminal.note(f"What was there is kept as {restored.kept}.")
-    if not settings.secret_key and not settings.secret_key_path.exists():
-        terminal.note(f"{settings.secret_key_path} is not there: put the one in place that belongs to this database.")
