@@ -29,6 +29,7 @@ from hookline.testing.store_contract.books import TestBooks, TestCounts
 from hookline.testing.store_contract.case import Reopen
 from hookline.testing.store_contract.claim import TestCap, TestClaim, TestClaimIds, TestDue
 from hookline.testing.store_contract.confirm import TestConfirm, TestUnconfirmed, TestUnconfirmedInLane
+from hookline.testing.store_contract.confirmed import TestSuccessIsKept
 from hookline.testing.store_contract.dedupe import TestDedupe, TestIdempotency
 from hookline.testing.store_contract.erase import TestErase
 from hookline.testing.store_contract.fanout import TestFanout
@@ -98,6 +99,7 @@ __all__ = [
     "TestStaleRegistry",
     "TestStream",
     "TestStreamChanges",
+    "TestSuccessIsKept",
     "TestTenants",
     "TestUnconfirmed",
     "TestUnconfirmedInLane",
