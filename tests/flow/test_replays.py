@@ -208,13 +208,15 @@ async def test_a_new_subscriber_gets_the_past(rig: Rig) -> None:
 
 
 async def test_erased_events_are_not_delivered_again(rig: Rig) -> None:
-    """A delivery whose event was erased is skipped, delivered or failed."""
-    endpoint = await rig.endpoint("a")
-    events = await failed(rig, endpoint, 2)
+    """A delivery whose event was erased is skipped, to its own endpoint or another, and a dry run counts it so."""
+    endpoint, other = await rig.endpoint("a"), await rig.endpoint("b", event_types=["nothing"])
+    events = await failed(rig, endpoint, 3)
     await rig.store.erase("default", ids.parse(ids.EVENT, events[0]) or b"")
-    found = await ended(rig, await start(rig, filter={"state": "failed"}))
-    assert numbers(found) == ("done", 2, 1, 1)
-    assert rig.sender.times(endpoint.url) == 1
+    for more in ({"endpoint_id": other.public_id}, {}):
+        wanted = {"filter": {"state": "failed"}, **more}
+        assert await dry(rig, **wanted) == DryRun(3, 2, complete=True)
+        assert numbers(await ended(rig, await start(rig, **wanted))) == ("done", 3, 2, 1)
+    assert (rig.sender.times(endpoint.url), rig.sender.times(other.url)) == (2, 2)
 
 
 async def test_events_go_to_all_that_match_now(rig: Rig) -> None:

@@ -143,7 +143,7 @@ class Steps:
         """Whether there was room for it."""
         own = target is None or target.id == row.endpoint_id
         endpoint = self._registry.endpoint(row.endpoint_id) if target is None else target
-        what = Action.SKIP if endpoint is None else action(row.state, own=own)
+        what = Action.SKIP if endpoint is None or row.erased else action(row.state, own=own)
         if what is Action.SKIP or endpoint is None:
             made.step.examined += 1
             return True

@@ -55,6 +55,8 @@ class DeliveryRow(msgspec.Struct, frozen=True, gc=False):
     ordering_key: str | None
     replay_of: bytes | None
     """The event it replays; None for a delivery made at acceptance."""
+    erased: bool = False
+    """The payload of its event was erased: it is never sent again."""
 
 
 class AttemptRow(msgspec.Struct, frozen=True, gc=False):

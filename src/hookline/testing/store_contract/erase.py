@@ -42,13 +42,15 @@ class TestErase(StoreContract):
         await case.accept(new)
         await case.close(await case.claim_one(endpoint))
         before = await case.counts()
+        assert not (await case.row(ids.delivery_id(new.event.id, 1))).erased
         assert await case.store.erase("default", new.event.id) == 0
         for _ in range(2):
             found = await case.store.event(None, new.event.id)
             assert found is not None
             assert (found.data, found.erased, found.type, found.id) == (b"", True, new.event.type, new.event.id)
             assert await case.listed_events() == [found]
-            assert await case.words(ids.delivery_id(new.event.id, 1)) == ["delivered"]
+            row = await case.row(ids.delivery_id(new.event.id, 1))
+            assert (row.state, row.erased) == ("delivered", True)
             assert await case.counts() == before
             await case.restart()
 

@@ -36,7 +36,7 @@ _JOINS = (
 _LISTED = {
     table: (
         f"SELECT d.id, d.event_id, d.endpoint_id, d.tenant, v.type, {_REPORTED}, d.attempts, {_DUE[table]}, d.reason,"
-        f" {_FINISHED[table]}, d.lane"
+        f" {_FINISHED[table]}, d.lane, v.encoding"
     )
     for table in _HISTORY
 }
@@ -172,7 +172,7 @@ def _filter(where: _Conditions, query: Query, state: int | None) -> None:
 
 
 def _delivery(row: Sequence[Any]) -> DeliveryRow:
-    identifier, replay_of, endpoint_id, tenant, kind, state, attempts, due_ms, reason, finished_ms, lane = row
+    identifier, replay_of, endpoint_id, tenant, kind, state, attempts, due_ms, reason, finished_ms, lane, encoding = row
     return DeliveryRow(
         id=identifier,
         event_id=identifier[: ids.ROOT_BYTES] if replay_of is None else replay_of,
@@ -187,6 +187,7 @@ def _delivery(row: Sequence[Any]) -> DeliveryRow:
         finished_at_ms=finished_ms,
         ordering_key=lane,
         replay_of=replay_of,
+        erased=encoding == rows.ERASED,
     )
 
 
