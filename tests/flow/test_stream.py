@@ -13,7 +13,7 @@ from hookline.core.endpoint import EndpointState
 from hookline.core.errors import NotFound, Refusal, StoreUnavailable
 from hookline.core.event import Event
 from hookline.core.history import AttemptRecord
-from hookline.flow.stream import POLL_S, RETRY_S, Live
+from hookline.flow.stream import OPERATOR_READERS, POLL_S, RETRY_S, TENANT_READERS_MAX, Live
 from hookline.flow.stream_entry import KINDS, Item, Reset, Wanted
 from hookline.ports.store import Accepted, Attempted, Change, DeliveryRow, Entry
 from hookline.testing.faults import FaultyStore
@@ -264,6 +264,29 @@ async def test_only_so_many(rig, live):
     assert (caught.value.code, caught.value.retry_after_s) == ("overloaded", 5)
     readers.pop().close()
     readers.append(await few.open(ALL, None))
+    for reader in readers:
+        reader.close()
+
+
+async def test_no_tenant_takes_the_places_of_the_others(rig, live):
+    """A tenant has a share of the readers, and all tenants together leave some for readers of all of them."""
+
+    def of(tenant: str) -> Wanted:
+        return msgspec.structs.replace(ALL, tenant=tenant)
+
+    readers = [await live.open(of("a"), None) for _ in range(TENANT_READERS_MAX)]
+    with pytest.raises(Refusal, match="20 readers of this tenant follow already") as caught:
+        await live.open(of("a"), None)
+    assert (caught.value.code, caught.value.retry_after_s) == ("overloaded", 5)
+    for tenant in "bcd":
+        readers += [await live.open(of(tenant), None) for _ in range(TENANT_READERS_MAX)]
+    with pytest.raises(Refusal, match="All places for readers of one tenant are taken"):
+        await live.open(of("e"), None)
+    readers += [await live.open(ALL, None) for _ in range(OPERATOR_READERS)]
+    with pytest.raises(Refusal, match="100 readers follow already"):
+        await live.open(ALL, None)
+    readers.pop(0).close()
+    readers.append(await live.open(of("a"), None))
     for reader in readers:
         reader.close()
 

@@ -10,14 +10,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from tests.web.api import TENANT_ONLY_KEY, Api, is_shaped
 
 from hookline.core.delivery import State
 from hookline.core.event import Event
 from hookline.core.server_sent import Message, Reader
-from hookline.flow.stream import POLL_S
+from hookline.flow.stream import POLL_S, TENANT_READERS_MAX
 from hookline.ports.store import AcceptRequest, NewEvent
+from hookline.web.cycle import STREAM_SEND_BYTES
 from hookline.web.stream import KEEP_ALIVE_S, PATH
 
 COMPONENTS = {"event": "EventDocument", "attempt": "StreamedAttempt", "delivery": "DeliveryChange",
@@ -282,6 +284,46 @@ async def test_one_that_half_closes_is_gone(api):
     writer.close()
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_its_end_is_the_end_of_the_connection(api, version):
+    """The answer says that it closes, and after its last block it does; to HTTP/1.0 it is not in chunks."""
+    issued = await api.call("POST", "/v1/keys", 201, {"scopes": ["read"], "tenant": "acme"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.client.base_url.port))
+    request = f"GET {PATH} HTTP/{version}\r\nHost: h\r\nAuthorization: Bearer {issued['key']}\r\n\r\n"
+    writer.write(request.encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    assert b"connection: close\r\n" in head
+    assert (b"transfer-encoding: chunked\r\n" in head) is (version == "1.1")
+    assert b"content-length" not in head
+    await api.call("DELETE", f"/v1/keys/{issued['id']}", 204)
+    rest = asyncio.create_task(reader.read())
+    while not rest.done():
+        api.clock.advance(1)
+        await asyncio.sleep(0.005)
+    body = await rest
+    end = b": the key is not good any more\n\n"
+    if version == "1.0":
+        assert body.startswith(b"retry: 1000\n\n")
+        assert body.endswith(end)
+    else:
+        assert body.endswith(end + b"\r\n0\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_the_share_of_a_tenant(api):
+    """One tenant's readers leave room for others, and the answer says of whom there are too many."""
+    async with AsyncExitStack() as readers:
+        for _ in range(TENANT_READERS_MAX):
+            await readers.enter_async_context(following(api, {"Hookline-Tenant": "acme"}))
+        answer = await api.client.get(PATH, headers={"Hookline-Tenant": "acme"})
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "overloaded", "5")
+        assert f"{TENANT_READERS_MAX} readers of this tenant" in answer.json()["detail"]
+        async with following(api, {"Hookline-Tenant": "other"}), following(api):
+            assert api.live.readers == TENANT_READERS_MAX + 2
+    await _until(lambda: api.live.readers == 0)
+
+
 async def test_no_more_than_a_process_bears(api):
     """Beyond the limit a reader is 503 with Retry-After."""
     api.live._readers_max = 1
@@ -314,6 +356,30 @@ async def test_a_client_that_does_not_read(api):
         begun_s = loop.time()
         await api.front.stop(5.0)
         assert loop.time() - begun_s < 1
+    sock.close()
+
+
+async def test_a_client_that_never_reads_loses_its_place(api):
+    """The kernel holds little for it, so that it is soon cut off; when the time for writing is over it is gone."""
+    shared = api.front._shared
+    shared.limits = msgspec.structs.replace(shared.limits, write_s=0.3)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(0)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", int(api.client.base_url.port)))
+    await loop.sock_sendall(sock, _request(api))
+    await _until(lambda: api.live.readers == 1)
+    (connection,) = (c for c in api.front._state.connections if c._current is not None)
+    kernel_bytes = connection.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert kernel_bytes <= 2 * STREAM_SEND_BYTES
+    for _ in range(10):
+        await _many(api, 300)
+        api.clock.advance(POLL_S)
+        await asyncio.sleep(0.05)
+    assert api.live.cut_offs == 1
+    await _until(lambda: api.live.readers == 0)
+    await _until(lambda: connection not in api.front._state.connections)
     sock.close()
 
 

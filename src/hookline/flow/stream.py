@@ -25,6 +25,10 @@ from hookline.ports.store import Entry, Stream
 
 READERS_MAX: Final = 100
 """In one process."""
+TENANT_READERS_MAX: Final = 20
+"""Of one tenant, by whatever keys: no tenant can take the places of the others."""
+OPERATOR_READERS: Final = 20
+"""Places that are kept for readers of all tenants."""
 BUFFER_ENTRIES_MAX: Final = 1000
 BUFFER_BYTES_MAX: Final = 1024 * 1024
 PAGE: Final = 200
@@ -53,6 +57,11 @@ class Reader:
         self._buffer: deque[Item | Reset] = deque()
         self._buffer_bytes = 0
         self._wake: asyncio.Future[None] | None = None
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose entries it reads; None: all tenants'."""
+        return self._wanted.tenant
 
     async def read(self, wait_s: float) -> Sequence[Item | Reset]:
         """What came, at most 200 entries; nothing when `wait_s` passed without, or when it is `over`."""
@@ -236,8 +245,7 @@ class Live:
         """
         if self._closed:
             raise Refusal("draining", "This process is stopping; come back.", retry_after_s=1)
-        if len(self._readers) >= self._readers_max:
-            raise Refusal("overloaded", f"{self._readers_max} readers follow already; come back.", retry_after_s=5)
+        self._find_room(wanted.tenant)
         reader = Reader(self, wanted)
         self._readers.add(reader)
         try:
@@ -254,6 +262,19 @@ class Live:
             reader.close()
             raise
         return reader
+
+    def _find_room(self, tenant: str | None) -> None:
+        """Raises `Refusal` where there is no place for one more reader of this tenant (None: of all)."""
+        full = f"{self._readers_max} readers follow already"
+        room = len(self._readers) < self._readers_max
+        if tenant is not None and room:
+            of_tenants = [reader.tenant for reader in self._readers if reader.tenant is not None]
+            if of_tenants.count(tenant) >= TENANT_READERS_MAX:
+                full, room = f"{TENANT_READERS_MAX} readers of this tenant follow already", False
+            elif len(of_tenants) >= max(1, self._readers_max - OPERATOR_READERS):
+                full, room = "All places for readers of one tenant are taken", False
+        if not room:
+            raise Refusal("overloaded", f"{full}; come back.", retry_after_s=5)
 
     def leave(self, reader: Reader) -> None:
         """A reader is gone; with the last one the tailer ends."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from uvicorn._types import ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -13,7 +15,11 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from hookline.core.server_sent import MEDIA_TYPE
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _STREAM = (b"content-type", MEDIA_TYPE.encode("ascii") + b"; charset=utf-8")
+STREAM_SEND_BYTES: Final = 128 * 1024
+"""Of a stream in the kernel, which takes up to twice as much; left to itself it takes megabytes of a client that does
+not read, and he would look like one that does."""
 _SILENT = logging.getLogger("hookline.web.cycle")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -63,6 +69,13 @@ class Outlet(asyncio.Transport):
         """Write to the client."""
         self._connection.transport.write(data)
 
+    def keep_little(self) -> None:
+        """Let the kernel hold little of what the client has not taken."""
+        sock = self._connection.transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):  # gone
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_SEND_BYTES)
+
     def is_closing(self) -> bool:
         """Whether the connection is closing."""
         return self._connection.transport.is_closing()
@@ -73,7 +86,9 @@ class Outlet(asyncio.Transport):
 
 
 class Cycle(RequestResponseCycle):
-    """uvicorn's cycle, but a response that comes before the whole body was read says that it closes."""
+    """uvicorn's cycle, but a response that comes before the whole body was read says that it closes, and so does a
+    stream of events: whoever is at its end comes back on another connection. To HTTP/1.0, which knows no chunks, an
+    answer of unknown length ends with the connection."""
 
     def __init__(
         self,
@@ -89,6 +104,7 @@ class Cycle(RequestResponseCycle):
         self._outlet = Outlet(connection)
         self.endless = False
         """Its answer is a stream of events, which ends only with the client or with the process."""
+        self._unframed = False
         super().__init__(
             scope=scope,
             transport=self._outlet,
@@ -107,7 +123,16 @@ class Cycle(RequestResponseCycle):
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self._outlet.status = message["status"]
-            self.endless = _STREAM in message.get("headers", ())
-            if self.more_body:
+            headers = message.get("headers", ())
+            self.endless = _STREAM in headers
+            if self.endless:
+                self._outlet.keep_little()
+            if self.more_body or self.endless:
                 self.keep_alive = False
+            if self.scope["http_version"] == "1.0" and not any(name.lower() in _FRAMING for name, _ in headers):
+                self._unframed = True
+                self.chunked_encoding = False
+                self.keep_alive = False
+        elif self._unframed and message["type"] == "http.response.body":
+            self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
