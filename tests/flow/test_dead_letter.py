@@ -122,7 +122,8 @@ async def test_a_first_try_that_is_rejected_needs_no_history(rig: Rig, monkeypat
     [
         (b'{ "a" :1.50,"a":2}', "application/json", b'"data":{ "a" :1.50,"a":2}'),
         (b"123456789012345678901234567890", "application/vnd.x+json", b'"data":123456789012345678901234567890'),
-        (b"", "application/json", b'"data":null'),
+        (b"", "application/json", b'"data_base64":""'),
+        (b"null", "application/json", b'"data":null'),
         (b"\x00\xff", "application/octet-stream", b'"data_base64":"AP8="'),
         (b"", "text/plain", b'"data_base64":""'),
         (b"text", "text/plain; charset=utf-8", b'"data_base64":"dGV4dA=="'),

@@ -175,7 +175,7 @@ def _letter_event(event: Event) -> LetterEvent:
     if not _is_embeddable(event):
         data_base64 = base64.b64encode(event.data).decode("ascii")
     else:
-        data = Raw(event.data or b"null")
+        data = Raw(event.data)
     return LetterEvent(
         id=event.public_id,
         type=event.type,
@@ -192,14 +192,13 @@ def _letter_event(event: Event) -> LetterEvent:
 
 
 def _is_embeddable(event: Event) -> bool:
-    """Whether the payload can be a member of a JSON object as it is. What says it is JSON was checked at the door; a
-    letter that cannot be read because of one that was not would be worse than looking again."""
-    if not is_json(event.content_type):
+    """Whether the payload can be a member of a JSON object as it is; an empty one is no JSON. What says it is JSON was
+    checked at the door; a letter that cannot be read because of one that was not would be worse than looking again."""
+    if not event.data or not is_json(event.content_type):
         return False
     try:
         check_utf8(event.data)
-        if event.data:
-            check_syntax(event.data)
+        check_syntax(event.data)
     except Refusal:
         return False
     return True
