@@ -108,3 +108,16 @@ async def test_somebody_elses_endpoint_of_that_name_is_left_alone(rig: Rig) -> N
         await subscribe(rig, URL)
     await subscribe(rig, "")
     assert (await service(rig).get("default", UID)).spec.url == "http://receiver.example/mine"
+
+
+async def test_a_success_is_no_news_for_the_administrator(rig: Rig) -> None:
+    """A delivered delivery makes no event for the administrator, unless his endpoint was changed to want it."""
+    await subscribe(rig, URL)
+    await rig.endpoint("x")
+    await rig.publish({"type": "a.b", "data": 1})
+    await rig.until(lambda: rig.sender.times("http://receiver.example/x") == 1)
+    await rig.quiet()
+    assert told(rig) == []
+    await service(rig).patch("default", UID, b'{"event_types": ["hookline.*"]}')
+    await rig.publish({"type": "a.b", "data": 2})
+    await rig.until(lambda: len(told(rig)) == 1)

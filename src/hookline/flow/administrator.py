@@ -12,9 +12,11 @@ import msgspec
 from hookline.core.errors import Conflict, NotFound
 from hookline.core.event import TENANT_DEFAULT
 from hookline.flow.endpoints import Described, Endpoints
-from hookline.flow.report import Report
+from hookline.flow.report import DEAD_LETTER, DELIVERY_DELIVERED, OPERATIONAL, Report
 
 UID: Final = "hookline-admin"
+TOLD: Final = tuple(name for name in OPERATIONAL if name not in (DELIVERY_DELIVERED, DEAD_LETTER))
+"""What he is told of: not of every success, which would double the work; a PATCH of the endpoint may change that."""
 _MADE_BY: Final = {"made_by": "HOOKLINE_ADMIN_URL"}
 
 
@@ -37,7 +39,7 @@ async def subscribe_administrator(endpoints: Endpoints, report: Report, url: str
         document = {
             "url": url,
             "uid": UID,
-            "event_types": ["hookline.*"],
+            "event_types": list(TOLD),
             "description": "Told of what happens to deliveries and endpoints of every tenant.",
             "metadata": _MADE_BY,
         }

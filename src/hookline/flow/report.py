@@ -16,7 +16,7 @@ from hookline.core import ids
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import StaleRegistry
 from hookline.core.event import HOPS_MAX, Event
-from hookline.core.event_type import is_operational
+from hookline.core.event_type import is_operational, pattern_matches
 from hookline.core.ids import IdMaker
 from hookline.flow.registry import Registry
 from hookline.flow.route import matches, never_hand_off, new_event
@@ -59,9 +59,14 @@ class Report:
 
     def wanted(self, tenant: str, event_type: str) -> bool:
         """Whether anybody would get such an event. Cheap: asked for every outcome."""
-        return bool(self._registry.candidates(tenant, event_type)) or (
-            self.admin is not None and self._registry.endpoint(self.admin) is not None
-        )
+        return bool(self._registry.candidates(tenant, event_type)) or self._told(event_type) is not None
+
+    def _told(self, event_type: str) -> Endpoint | None:
+        """The administrator's endpoint, if it wants this type."""
+        admin = None if self.admin is None else self._registry.endpoint(self.admin)
+        if admin is None or not any(pattern_matches(pattern, event_type) for pattern in admin.patterns):
+            return None
+        return admin
 
     def delivery(
         self,
@@ -149,6 +154,6 @@ class Report:
         """For whom an event is made: the tenant's subscribers (None), and the administrator of another tenant's."""
         if self._registry.candidates(tenant, event_type):
             yield tenant, None
-        admin = None if self.admin is None else self._registry.endpoint(self.admin)
+        admin = self._told(event_type)
         if admin is not None and admin.tenant != tenant:
             yield admin.tenant, admin
