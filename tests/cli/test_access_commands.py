@@ -89,6 +89,32 @@ def test_a_rate_that_is_no_json_is_a_wrong_line(cli, script):
     assert script.asked == []
 
 
+@pytest.mark.parametrize("tenant", ["é", "", "..", "a/b"])
+def test_a_tenant_that_can_be_none_is_a_wrong_line(cli, script, tenant):
+    """What is wrong with --tenant is said in a sentence, and nothing is asked of the server."""
+    ended = cli("--tenant", tenant, "events", "ls")
+    assert ended.code == 2
+    assert f"--tenant {tenant!a} can be no tenant: it is 1 to 64 of A-Z" in ended.err
+    assert script.asked == []
+
+
+@pytest.mark.parametrize("tenant", ["../x", "..", "é", "x" * 65])
+def test_a_tenant_that_is_not_created(cli, server, tenant):
+    """The server says what a tenant is in a sentence, not in a pattern."""
+    ended = cli("tenants", "create", tenant)
+    said = "hookline: invalid_tenant: A tenant is 1 to 64 of A-Z, a-z, 0-9, _ . - and not . or .. alone. (at /id)\n"
+    assert (ended.code, ended.err) == (1, said)
+    made = cli("keys", "create", "--scope", "read", "--spec", json.dumps({"tenant": tenant}))
+    assert (made.code, "invalid_key: A tenant is 1 to 64 of" in made.err) == (1, True)
+
+
+def test_nobody_is_asked_whether_to_erase(cli, script):
+    """Without a terminal and without --yes it is a wrong line, and nothing is erased."""
+    ended = cli("events", "erase", "evt_1")
+    assert (ended.code, ended.err) == (2, "hookline: nobody is there to be asked: say --yes\n")
+    assert script.asked == []
+
+
 def test_against_the_program(cli, server, monkeypatch):
     """A tenant's key made by one command publishes for him, sees nothing of others, and is unknown once revoked."""
     assert cli("tenants", "create", "cli-acme", "--name", "Acme").code == 0

@@ -18,10 +18,10 @@ DECODE = msgspec.json.Decoder(TenantSpec).decode
 @pytest.mark.parametrize(
     ("name", "good"),
     [("a", True), ("A-z_0.9", True), ("x" * 64, True), ("", False), ("x" * 65, False), ("a/b", False), ("a\n", False),
-     ("ä", False)],
+     ("ä", False), (".", False), ("..", False), ("...", True), (".a", True), ("a.", True)],
 )  # fmt: skip
 def test_names(name, good):
-    """A name is 1 to 64 of A-Z a-z 0-9 _ . - and nothing else."""
+    """A name is 1 to 64 of A-Z a-z 0-9 _ . - and nothing else, and no step of a path."""
     assert is_tenant(name) is good
 
 
@@ -29,6 +29,8 @@ def test_names(name, good):
     ("members", "code", "pointer"),
     [
         ({"id": "a b"}, "invalid_tenant", "/id"),
+        ({"id": ""}, "invalid_tenant", "/id"),
+        ({"id": ".."}, "invalid_tenant", "/id"),
         ({"id": "a\n"}, "invalid_tenant", "/id"),
         ({"id": None}, "invalid_tenant", "/id"),
         ({"name": "x" * 256}, "invalid_tenant", "/name"),

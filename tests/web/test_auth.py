@@ -64,7 +64,7 @@ def test_several_keys():
 @pytest.mark.parametrize(
     ("tenant", "good"),
     [(b"a", True), (b"A-z_0.9", True), (b"x" * 64, True), (b"", False), (b"x" * 65, False), (b"a/b", False),
-     (b"a b", False), (b"\xc3\xa4", False), (b"a\n", False)],
+     (b"a b", False), (b"\xc3\xa4", False), (b"a\n", False), (b".", False), (b"..", False), (b"...", True)],
 )  # fmt: skip
 def test_tenant_names(tenant, good):
     """The operator may name a tenant of 1 to 64 of A-Z a-z 0-9 _ . - and nothing else."""

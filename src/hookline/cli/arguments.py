@@ -57,6 +57,11 @@ def pairs(items: list[str] | None, separator: str, what: str) -> dict[str, str]:
     return result
 
 
+def somebody_there() -> bool:
+    """Whether there is a person who can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def path(*parts: str) -> str:
     """A path of the API; ids and names from the command line cannot leave their place in it."""
     return "/v1/" + "/".join("%2E" * len(part) if part in (".", "..") else quote(part, safe="") for part in parts)

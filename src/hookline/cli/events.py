@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli.arguments import Limit, Since, Until, path
+from hookline.cli.arguments import Limit, Since, Until, path, somebody_there
 from hookline.cli.client import Client
+from hookline.cli.exits import usage
 from hookline.cli.terminal import terminal
 
 app = typer.Typer(name="events", help="Look at events, and replay them.", no_args_is_help=True)
@@ -57,6 +58,8 @@ def erase(
 ) -> None:
     """Erase an event's payload for ever; what is open of it is discarded."""
     if not yes:
+        if not somebody_there():
+            raise usage("nobody is there to be asked: say --yes")
         typer.confirm(f"Erase the payload of {event_id} for ever?", abort=True, err=True)
     with Client() as client:
         terminal.record(client.call("DELETE", path("events", event_id, "payload")))

@@ -34,7 +34,7 @@ from hookline.cli import (
     verify,
     version,
 )
-from hookline.cli.exits import CommandError, ExitCode
+from hookline.cli.exits import CommandError, ExitCode, usage
 from hookline.cli.groups import Group
 from hookline.cli.terminal import ReaderGone, json_text, printable, terminal
 
@@ -68,6 +68,11 @@ def everywhere(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
     """These options may stand anywhere on the line."""
+    if tenant is not None:
+        from hookline.core.tenant import TENANT_RULE, is_tenant
+
+        if not is_tenant(tenant):
+            raise usage(f"--tenant {tenant!a} can be no tenant: it is {TENANT_RULE}")
     terminal.json = as_json
     terminal.server = server
     terminal.tenant = tenant

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from hookline.cli.arguments import path, read_object
+from hookline.cli.arguments import path, read_object, somebody_there
 from hookline.cli.client import Client
 from hookline.cli.exits import usage
 from hookline.cli.replay_progress import follow, how_to
@@ -89,7 +89,7 @@ def replay(
         "endpoint_id": to,
         "rate": _rate(rate),
     }
-    if not (yes or dry_run or (sys.stdin.isatty() and sys.stderr.isatty())):
+    if not (yes or dry_run or somebody_there()):
         raise usage("nobody is there to be asked: say --yes, or --dry-run to count only")
     with Client() as client:
         if (dry_run or not yes) and not _agreed(client, document, dry_run=dry_run):

@@ -9,9 +9,10 @@ import typer
 from hookline.cli.arguments import Limit, pairs, path, read_json, read_object
 from hookline.cli.client import Client
 from hookline.cli.terminal import terminal
+from hookline.core.tenant import TENANT_RULE
 
 app = typer.Typer(name="tenants", help="Tenants and their limits (operator's key).", no_args_is_help=True)
-TenantId = Annotated[str, typer.Argument(metavar="ID", help="1 to 64 of A-Z, a-z, 0-9, _ . -")]
+TenantId = Annotated[str, typer.Argument(metavar="ID", help=TENANT_RULE)]
 
 Name = Annotated[str | None, typer.Option(help="For people.")]
 EndpointsMax = Annotated[int | None, typer.Option(help="Endpoints that may exist at once.")]

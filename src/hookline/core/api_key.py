@@ -14,7 +14,7 @@ from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.event_type import check_pattern, is_operational
 from hookline.core.page import format_time, parse_time
-from hookline.core.tenant import TENANT_CHARS_MAX, is_tenant
+from hookline.core.tenant import TENANT_RULE, TenantName, is_tenant
 
 PREFIX: Final = "hl_"
 RANDOM_BYTES: Final = 32
@@ -32,7 +32,7 @@ class KeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `POST /v1/keys` takes."""
 
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=4)]
-    tenant: Annotated[str, Meta(min_length=1, max_length=TENANT_CHARS_MAX, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    tenant: TenantName | None = None
     """For whom; None only with the scope `operator`, which may act for any."""
     description: Annotated[str, Meta(max_length=255)] = ""
     event_types: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(min_length=1, max_length=100)] | None = None
@@ -85,7 +85,7 @@ def check_spec(spec: KeySpec) -> KeySpec:
     Raises `Refusal` with a pointer: `invalid_key`, and `invalid_event_type` or `reserved_event_type` for a pattern.
     """
     if spec.tenant is not None and not is_tenant(spec.tenant):
-        raise _refused("A tenant is 1 to 64 of A-Z, a-z, 0-9, _ . -", "/tenant")
+        raise _refused(f"A tenant is {TENANT_RULE}.", "/tenant")
     if OPERATOR in spec.scopes and spec.tenant is not None:
         raise _refused("A key with the scope operator belongs to no tenant: it may act for any.", "/tenant")
     if OPERATOR not in spec.scopes and spec.tenant is None:

@@ -15,8 +15,12 @@ from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.json_text import pointer
 
-TENANT_CHARS_MAX: Final = 64
-_TENANT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+TENANT_PATTERN: Final = r"^(?!\.\.?$)[A-Za-z0-9_.-]{1,64}$"
+"""Not `.` and `..`: in a path they mean something else, and never arrive."""
+TENANT_RULE: Final = "1 to 64 of A-Z, a-z, 0-9, _ . - and not . or .. alone"
+TenantName = Annotated[str, Meta(extra_json_schema={"pattern": TENANT_PATTERN})]
+"""A tenant's name in a document; whether it is one is judged by `is_tenant`, in words."""
+_TENANT: Final = re.compile(TENANT_PATTERN)
 RETENTION_S_MIN: Final = 1.0
 RETENTION_S_MAX: Final = 100 * 365 * 86_400.0
 METADATA_KEY_CHARS_MAX: Final = 64
@@ -24,14 +28,14 @@ METADATA_VALUE_CHARS_MAX: Final = 1024
 
 
 def is_tenant(name: str) -> bool:
-    """Whether this can be a tenant's name: 1 to 64 of A-Z, a-z, 0-9, _ . -"""
+    """Whether this can be a tenant's name: `TENANT_RULE`."""
     return _TENANT.fullmatch(name) is not None
 
 
 class TenantSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `POST /v1/tenants` takes. None in a limit: none of his own."""
 
-    id: Annotated[str, Meta(min_length=1, max_length=TENANT_CHARS_MAX, pattern=r"^[A-Za-z0-9_.-]+$")]
+    id: TenantName
     name: Annotated[str, Meta(max_length=255)] = ""
     endpoints_max: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     """Endpoints that may exist at once; beyond it 409 `limit_reached`."""
@@ -47,7 +51,7 @@ class TenantSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def check_spec(spec: TenantSpec) -> None:
     """All checks that need nothing but the spec; raises `Refusal` (`invalid_tenant`) with a pointer."""
     if not is_tenant(spec.id):
-        raise Refusal("invalid_tenant", "A tenant is 1 to 64 of A-Z, a-z, 0-9, _ . -", pointer="/id")
+        raise Refusal("invalid_tenant", f"A tenant is {TENANT_RULE}.", pointer="/id")
     for name, value in spec.metadata.items():
         if not 1 <= len(name) <= METADATA_KEY_CHARS_MAX or not name.isprintable():
             detail = f"A name in metadata has 1 to {METADATA_KEY_CHARS_MAX} printable characters."

@@ -17,6 +17,7 @@ import msgspec
 from hookline.core.api_key import Key, digest
 from hookline.core.errors import Refusal
 from hookline.core.event import TENANT_DEFAULT
+from hookline.core.tenant import TENANT_RULE, is_tenant
 from hookline.flow.key_guard import KeyGuard
 from hookline.flow.registry import Registry
 from hookline.web.errors import not_found
@@ -30,7 +31,6 @@ OPERATOR: Final = "operator"
 KEY_CHARS_MIN: Final = 8
 KEY_CHARS_MAX: Final = 256
 _KEY: Final = re.compile(rf"[\x20-\x7e]{{{KEY_CHARS_MIN},{KEY_CHARS_MAX}}}")
-_TENANT: Final = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 _NO_SCOPES: Final = frozenset[str]()
 
 
@@ -99,8 +99,8 @@ class Authority:
             )
         if not tenants:
             tenant = key.tenant or TENANT_DEFAULT
-        elif len(tenants) != 1 or _TENANT.fullmatch(tenants[0]) is None:
-            raise Refusal("invalid_parameter", "Hookline-Tenant is 1 to 64 of A-Z, a-z, 0-9, _ . - and given once.")
+        elif len(tenants) != 1 or not is_tenant(tenants[0].decode("latin-1")):
+            raise Refusal("invalid_parameter", f"Hookline-Tenant is {TENANT_RULE}, given once.")
         else:
             tenant = tenants[0].decode("ascii")
             if key.tenant is not None and key.tenant != tenant:

@@ -13,7 +13,7 @@ from hookline.core.api_key import KeySpec
 from hookline.core.endpoint import EndpointSpec
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.replay import EndpointReplaySpec, ReplaySpec
-from hookline.core.tenant import TenantSpec
+from hookline.core.tenant import TENANT_PATTERN, TenantSpec
 from hookline.flow.confirm import Confirmation
 from hookline.flow.dead_letter import DeadLetter
 from hookline.flow.deliveries import Replay, Replayed
@@ -166,7 +166,7 @@ def openapi(app: FastAPI, version: str) -> dict[str, Any]:
                 "name": "Hookline-Tenant",
                 "in": "header",
                 "description": "For which tenant; the operator's key only",
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$", "default": TENANT_DEFAULT},
+                "schema": {"type": "string", "pattern": TENANT_PATTERN, "default": TENANT_DEFAULT},
             }
         },
     }
