@@ -18,7 +18,7 @@ from hookline.flow.engine import Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.try_out import Tried
 from tests.flow.rig import OK, Rig
-from tests.flow.verifying import NO, create, look, reference, url
+from tests.flow.verifying import NO, create, look, reference, service, url
 
 
 async def send(rig: Rig, endpoint: Endpoint | str, wish: dict[str, Any] | bytes = b"") -> Tried:
@@ -132,6 +132,25 @@ async def test_any_state(rig: Rig, state: EndpointState):
     assert current.state is state
 
 
+async def test_nothing_of_ones_own_before_consent(rig: Rig):
+    """Who has not agreed gets the built-in event or the catalogue's example, and nothing that the caller wrote, which
+    is refused and not sent; once he has agreed, everything."""
+    await add_type(rig, "order.created", example={"id": 1})
+    rig.sender.consent[url()] = NO
+    made = await create(rig, "challenge")
+    for wish in ({"data": {"buy": "now"}}, {"type": "order.created", "data": 1}, {"data": None}):
+        with pytest.raises(Conflict, match="unverified") as refused:
+            await send(rig, reference(made), wish)
+        assert refused.value.code == "wrong_state"
+    assert rig.sender.sent == []
+    await send(rig, reference(made))
+    await send(rig, reference(made), {"type": "order.created"})
+    assert [item.event.type for item in rig.sender.items] == ["hookline.test", "order.created"]
+    rig.sender.consent.clear()
+    assert (await service(rig).verify("default", reference(made))).state == "active"
+    assert (await send(rig, reference(made), {"data": 1})).success
+
+
 async def test_by_uid_and_only_ones_own(rig: Rig):
     """A uid works in place of an id; another tenant's endpoint is not there."""
     endpoint = await rig.endpoint(uid="mine")
@@ -148,7 +167,7 @@ async def test_a_test_that_verifies(rig: Rig):
     assert not (await send(rig, reference(made))).success
     assert (await look(rig, made)).state == "unverified"
     rig.sender.default.clear()
-    assert (await send(rig, reference(made), {"type": "x", "data": 1})).success
+    assert (await send(rig, reference(made))).success
     assert (await look(rig, made)).state == "active"
     rig.sender.consent[url("b")] = NO
     challenged = await create(rig, "challenge", "b")

@@ -1,7 +1,8 @@
 """Trying an endpoint out: one event through its real sender, answered with the whole attempt. Free of HTTP.
 
 Nothing is stored and no books change; the endpoint may be paused, disabled or unverified, and its patterns and
-filter are not asked. Signature, credentials, format, headers, `timeout_s` and success rules are those of deliveries.
+filter are not asked. Whoever has not agreed yet gets nothing that the caller wrote. Signature, credentials, format,
+headers, `timeout_s` and success rules are those of deliveries.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from hookline.core import ids
 from hookline.core.attempt import Outcome, cause_of
-from hookline.core.endpoint import Endpoint
+from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import Conflict, NotFound, Refusal, StoreUnavailable
 from hookline.core.event import EVENT_BYTES_MAX, Event
 from hookline.core.event_type import check_type
@@ -71,11 +72,16 @@ class TryOut:
 
     async def run(self, tenant: str, reference: str, body: bytes) -> Tried:
         """Send one event now. Raises `Refusal` for what is asked for wrongly, and `overloaded` where there is no room;
-        `NotFound`; `Conflict` where the endpoint cannot be sent to."""
+        `NotFound`; `Conflict` where the endpoint cannot be sent to, or not this."""
         trial = read_optional(_TRIAL, body, code="invalid_parameter", noun="test")
         row = await self._catalogue.endpoint(tenant, reference)
         event = await self._event(tenant, trial)
         endpoint = await usable(self._registry, row)
+        if endpoint.state is EndpointState.UNVERIFIED and trial.data is not UNSET:
+            detail = (
+                "The endpoint is unverified: until its receiver has agreed, a test is sent without data of your own."
+            )
+            raise Conflict(detail, code="wrong_state")
         started_ms, started_s = self._now_ms(), self._clock.monotonic_s()
         outcome = await self._aside.send(endpoint, event)
         total_us = outcome.timing.total_us or int((self._clock.monotonic_s() - started_s) * 1e6)
