@@ -9,6 +9,7 @@ from hookline.core.errors import Conflict
 from hookline.ports.store import Keep, NewDelivery, NewEvent
 from hookline.testing.store_contract.case import Case, StoreContract, outcome
 from hookline.testing.store_contract.confirm import WITHIN_S, due, sent, settle
+from hookline.testing.store_contract.stream import changes_behind
 
 
 class TestSuccessIsKept(StoreContract):
@@ -97,7 +98,12 @@ class TestSuccessIsKept(StoreContract):
         following = None if lane is None else await case.one(endpoint, lane=lane)
         for one in (lease, again):
             assert await case.store.confirm(one.delivery_id, success=True, message=b"")
+        position = await case.store.stream_end()
         assert await case.store.erase(None, lease.event.id) == 0
+        changes = {change.delivery_id: change for change in await changes_behind(case, position)}
+        for one in (lease, again):
+            change = changes[one.delivery_id]
+            assert (change.before, change.after, change.reason) == ("unconfirmed", "delivered", None)
         assert await case.words(lease.delivery_id, again.delivery_id) == ["delivered", "delivered"]
         assert (await case.row(lease.delivery_id)).reason is None
         assert await case.store.unconfirmed() == []
