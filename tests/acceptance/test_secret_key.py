@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.acceptance.program import Program
+from tests.acceptance.program import Program, until
 
 from hookline.core.secret import Keyring
 
@@ -63,7 +63,7 @@ def test_a_wrong_key_refuses_to_start(stopped: Program):
 
 
 def test_one_that_opens_some_starts(stopped: Program):
-    """Where one endpoint's secrets can be opened it starts, and the other says what it misses."""
+    """Where one endpoint's secrets can be opened it starts; the other says what it misses, and is sent nothing."""
     sealed = Keyring([os.urandom(32)]).seal(b"of a key that is gone", os.urandom(12))
     with closing(sqlite3.connect(stopped.folder / "hookline.db")) as connection, connection:
         connection.execute("UPDATE endpoints SET sealed = ?", (sealed,))
@@ -79,6 +79,13 @@ def test_one_that_opens_some_starts(stopped: Program):
     answers = [stopped.client.get(f"/v1/endpoints/{row['id']}/secret") for row in stopped.rows("/v1/endpoints")]
     assert [answer.status_code for answer in answers] == [200, 409]
     assert "HOOKLINE_SECRET_KEY" in answers[1].text
+    sealed_id = stopped.rows("/v1/endpoints")[1]["id"]
+    for tail in ("/test", "/secret/rotate"):
+        answer = stopped.post(f"/v1/endpoints/{sealed_id}{tail}", status=409)
+        assert (answer.json()["code"], "HOOKLINE_SECRET_KEY" in answer.text) == ("wrong_state", True)
+    stopped.publish("to.all", 1)
+    until(lambda: stopped.deliveries(endpoint=sealed_id))
+    assert [row["attempts"] for row in stopped.deliveries(endpoint=sealed_id)] == [0]
 
 
 def test_a_restore_warns_of_a_wrong_key(stopped: Program):

@@ -355,8 +355,7 @@ def test_a_leaked_secret_is_replaced_by_ones_own(program: Program, receiver: Rec
 
 
 def test_the_encryption_key_is_rotated(tmp_path: Path, receiver: Receiver, name: str):
-    """As the how-to says: the new key before the old one, a restart, then the old one out; nothing is lost by it, and
-    with a key missing nothing is sent unsigned."""
+    """As the how-to says: the new key before the old one, a restart, then the old one out; nothing is lost by it."""
     with running(tmp_path / "p") as program:
         url = receiver.url()
         endpoint = program.endpoint(url, event_types=[name])
@@ -364,7 +363,7 @@ def test_the_encryption_key_is_rotated(tmp_path: Path, receiver: Receiver, name:
         secret = program.get(path + "/secret")["secret"]
         kept = program.folder / "hookline.secret"
         old = kept.read_text().strip()
-        new, foreign = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
+        new = base64.b64encode(os.urandom(32)).decode()
         for keys in (f"{new},{old}", new):
             assert program.terminate() == 0
             kept.write_text(keys)
@@ -373,18 +372,3 @@ def test_the_encryption_key_is_rotated(tmp_path: Path, receiver: Receiver, name:
             assert program.get(path + "/secret")["secret"] == secret
             program.publish(name, 1)
         assert all(verifies(secret, hit) for hit in receiver.came(url, 2))
-        assert program.terminate() == 0
-        kept.write_text(foreign)
-        program.start()
-        for method, tail in (("POST", "/test"), ("GET", "/secret"), ("POST", "/secret/rotate")):
-            answer = program.client.request(method, path + tail)
-            assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state"), tail
-            assert "HOOKLINE_SECRET_KEY" in answer.json()["detail"]
-        held = program.publish(name, 2)
-        time.sleep(0.5)
-        assert len(receiver.hits(url)) == 2
-        assert program.terminate() == 0
-        kept.write_text(new)
-        program.start()
-        program.delivered(held["id"])
-        assert verifies(secret, receiver.hits(url)[2])
