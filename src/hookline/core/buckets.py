@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from typing import Final
 
 from hookline.core.endpoint import RateSpec
-from hookline.core.quota import take
+from hookline.core.errors import Refusal
+from hookline.core.quota import burst_of, take
 
 BUCKETS_MAX: Final = 65_536
 _LOOKED_AT: Final = 2
@@ -60,9 +62,9 @@ class Buckets:
             self._tats[name] -= count * rate.per_s * 1000.0 / rate.n
 
 
-def burst_of(rate: RateSpec) -> int:
-    """How many tokens a full bucket has."""
-    return rate.n if rate.burst is None else rate.burst
+def too_many(detail: str, wait_s: float) -> Refusal:
+    """The 429 of an empty bucket; Retry-After is in whole seconds, at least 1 (RFC 9110, 10.2.3)."""
+    return Refusal("rate_limited", detail, retry_after_s=max(1, math.ceil(wait_s)))
 
 
 def network_of(client: str) -> str:

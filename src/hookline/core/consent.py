@@ -21,6 +21,7 @@ from hookline.core.endpoint import EndpointSpec, RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.ids import DELIVERY_BYTES, ROOT_BYTES
 from hookline.core.json_text import parse
+from hookline.core.quota import burst_of
 
 CHALLENGE_TYPE: Final = "hookline.challenge"
 CHALLENGE_RANDOM_BYTES: Final = 32
@@ -153,10 +154,6 @@ def _sustained_per_min(rate: RateSpec) -> float:
     return rate.n * _MINUTE_S / rate.per_s
 
 
-def _burst(rate: RateSpec) -> int:
-    return rate.n if rate.burst is None else rate.burst
-
-
 def smaller_rate(own: RateSpec | None, per_min: int | None) -> RateSpec | None:
     """The endpoint's rate once its receiver allowed `per_min` a minute (None: any).
 
@@ -171,8 +168,8 @@ def smaller_rate(own: RateSpec | None, per_min: int | None) -> RateSpec | None:
     else:
         smaller = own
     room = max(1, int(per_min - _sustained_per_min(smaller)), per_min // 600)
-    burst = min(_burst(smaller if own is None else own), room)
-    if smaller is own and burst == _burst(own):
+    burst = min(burst_of(smaller if own is None else own), room)
+    if smaller is own and burst == burst_of(own):
         return own
     return RateSpec(smaller.n, smaller.per_s, burst)
 
@@ -192,7 +189,7 @@ def exceeds(new: RateSpec | None, old: RateSpec | None) -> bool:
         return False
     if new is None:
         return True
-    return _sustained_per_min(new) > _sustained_per_min(old) or _burst(new) > _burst(old)
+    return _sustained_per_min(new) > _sustained_per_min(old) or burst_of(new) > burst_of(old)
 
 
 # ---------------------------------------------------------------------------------------------- tokens, and when

@@ -64,6 +64,11 @@ def delivery_id(root: bytes, ordinal: int) -> bytes:
     return root + ordinal.to_bytes(4, "big")
 
 
+def last_delivery_id(root: bytes) -> bytes:
+    """The highest id that a delivery of `root` can have: with `root` itself, the bounds of all of them."""
+    return root + b"\xff" * (DELIVERY_BYTES - ROOT_BYTES)
+
+
 def attempt_id(delivery: bytes, fence: int) -> bytes:
     """The id of the attempt that ran on `delivery` under `fence`."""
     return delivery + fence.to_bytes(4, "big")

@@ -191,6 +191,19 @@ def is_json(content_type: str) -> bool:
     return (subtype == "json" or subtype.endswith("+json")) and charset in (None, "utf-8", "utf8")
 
 
+def holds_json(content_type: str, data: bytes) -> bool:
+    """Whether a payload can stand as it is in a JSON document of ours. What says that it is JSON was checked at the
+    door; a document that cannot be read because of one that was not would be worse than looking again."""
+    if not is_json(content_type):
+        return False
+    try:
+        check_utf8(data)
+        check_syntax(data)
+    except Refusal:
+        return False
+    return True
+
+
 # -------------------------------------------------------------------------------------------------- for reading
 
 

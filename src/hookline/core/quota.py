@@ -10,6 +10,11 @@ _ROUNDING = 1e-6
 _SHARES = 8
 
 
+def burst_of(rate: RateSpec) -> int:
+    """How many tokens a full bucket has."""
+    return rate.n if rate.burst is None else rate.burst
+
+
 def take(tat_ms: float, now_ms: float, rate: RateSpec, want: int) -> tuple[int, float, float]:
     """Take up to `want` tokens of a bucket that is kept as one number (GCRA, the generic cell rate algorithm).
 
@@ -19,7 +24,7 @@ def take(tat_ms: float, now_ms: float, rate: RateSpec, want: int) -> tuple[int, 
     """
     assert want >= 0
     interval_ms = rate.per_s * 1000.0 / rate.n
-    burst = rate.n if rate.burst is None else rate.burst
+    burst = burst_of(rate)
     ahead_ms = min(max(tat_ms - now_ms, 0.0), burst * interval_ms)
     there = burst - ahead_ms / interval_ms
     taken = min(want, math.floor(there + _ROUNDING))

@@ -20,6 +20,7 @@ from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.json_text import check_depth, check_keys, check_utf8, decoded
 from hookline.core.page import parse_time
+from hookline.core.quota import burst_of
 
 STEP_DELIVERIES_MAX: Final = 500
 """Made in one commit."""
@@ -244,9 +245,8 @@ def progress(state: str, start_ms: int, after: bytes | None, until: bytes) -> fl
 
 def portions(rate: RateSpec) -> RateSpec:
     """The rate with a burst of at least a portion, so that a fast one does not need a commit for each delivery."""
-    burst = rate.n if rate.burst is None else rate.burst
     least = math.ceil(rate.n / rate.per_s * PORTION_S)
-    return msgspec.structs.replace(rate, burst=min(max(burst, least), _BURST_MAX))
+    return msgspec.structs.replace(rate, burst=min(max(burst_of(rate), least), _BURST_MAX))
 
 
 class Turns:

@@ -17,6 +17,7 @@ from hookline.core.errors import Conflict, Refusal
 from hookline.core.event import Event
 from hookline.flow.channel import Destination
 from hookline.flow.registry import Registry
+from hookline.flow.send import raised
 from hookline.flow.slots import Destinations, Slots
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -63,7 +64,7 @@ class Aside:
             except Refusal:
                 raise
             except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, it is an outcome all the same
-                outcome = self._raised(endpoint, error)
+                outcome = raised(self._observer, endpoint, error)
         if not outcome.started:
             raise _no_room(outcome.detail)
         return outcome
@@ -77,7 +78,7 @@ class Aside:
             except Refusal:
                 raise
             except Exception as error:  # noqa: BLE001 - the same
-                consent = Consent(given=False, outcome=self._raised(endpoint, error))
+                consent = Consent(given=False, outcome=raised(self._observer, endpoint, error))
         if not consent.outcome.started:
             raise _no_room(consent.outcome.detail)
         return consent
@@ -108,10 +109,6 @@ class Aside:
         if sender is None:
             raise Refusal("not_supported", f"Nothing here sends to endpoints of kind {endpoint.kind}.")
         return sender
-
-    def _raised(self, endpoint: Endpoint, error: Exception) -> Outcome:
-        self._observer.warn("sender_raised", kind=endpoint.kind, endpoint=endpoint.public_id, error=repr(error))
-        return Outcome(Kind.RETRY, reason="protocol", detail=f"the sender raised {type(error).__name__}")
 
 
 def _no_room(detail: str) -> Refusal:

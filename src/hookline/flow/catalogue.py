@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable
 
 from hookline.core import ids
-from hookline.core.errors import NotFound
+from hookline.core.errors import NotFound, Refusal
 from hookline.ports.store import EndpointRow, EventTypeRow, KeyRow, Page, Registry, TenantRow
 
 
@@ -68,6 +68,14 @@ class Catalogue:
         if row is None:
             raise NotFound("no such endpoint")
         return row
+
+    async def check_dead_letter(self, tenant: str, reference: str, code: str) -> None:
+        """Raise `Refusal` of this code where `dead_letter` names no endpoint of the tenant; `StoreUnavailable`."""
+        try:
+            await self.endpoint(tenant, reference)
+        except NotFound:
+            detail = "This tenant has no such endpoint: dead_letter is the id or the uid of one."
+            raise Refusal(code, detail, pointer="/dead_letter") from None
 
     def endpoint_id(self, tenant: str, reference: str) -> bytes | None:
         """The id that an `ep_…` spells, whether known or not, or that a uid stands for; None for an unknown uid."""

@@ -16,23 +16,22 @@ from msgspec import UNSET, Raw, UnsetType
 
 from hookline.core import ids
 from hookline.core.endpoint import Endpoint
-from hookline.core.errors import Refusal
 from hookline.core.event import HOPS_MAX, Event
 from hookline.core.event_type import is_operational
 from hookline.core.history import AttemptRecord
 from hookline.core.ids import IdMaker
-from hookline.core.json_text import check_syntax, check_utf8, is_json
+from hookline.core.json_text import holds_json
 from hookline.core.page import format_time
 from hookline.flow.registry import Registry
 from hookline.flow.report import DEAD_LETTER
 from hookline.flow.route import never_hand_off, new_event
+from hookline.flow.seldom import Seldom
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.store import Deliveries, NewEvent
 
 ATTEMPTS_MAX: Final = 100
 """Of a delivery's attempts the letter has the last ones."""
-SAID_S: Final = 3600.0
 
 
 class LetterEvent(msgspec.Struct, frozen=True):
@@ -94,9 +93,8 @@ class DeadLetters:
         self._store = store
         self._registry = registry
         self._ids = id_maker
-        self._clock = clock
         self._observer = observer
-        self._said: dict[bytes, float] = {}
+        self._seldom = Seldom(clock)
 
     def wanted(self, endpoint: Endpoint, event: Event) -> bool:
         """Whether a letter is to be written when this event fails at this endpoint."""
@@ -156,26 +154,14 @@ class DeadLetters:
         reference = self._reference(endpoint)
         target = None if reference is None else self._registry.endpoint_of(endpoint.tenant, reference)
         if target is None:
-            self._say_unknown(endpoint, reference)
+            if self._seldom.may_say(endpoint.id):
+                self._observer.warn("dead_letter_unaddressed", endpoint=endpoint.public_id, dead_letter=reference)
             return None
         return None if target.id == endpoint.id else target
 
-    def _say_unknown(self, endpoint: Endpoint, reference: str | None) -> None:
-        now_s = self._clock.monotonic_s()
-        if now_s - self._said.get(endpoint.id, -SAID_S) < SAID_S:
-            return
-        self._said = {said: at_s for said, at_s in self._said.items() if now_s - at_s < SAID_S}
-        self._said[endpoint.id] = now_s
-        self._observer.warn("dead_letter_unaddressed", endpoint=endpoint.public_id, dead_letter=reference)
-
 
 def _letter_event(event: Event) -> LetterEvent:
-    data: Raw | UnsetType = UNSET
-    data_base64: str | UnsetType = UNSET
-    if not _is_embeddable(event):
-        data_base64 = base64.b64encode(event.data).decode("ascii")
-    else:
-        data = Raw(event.data)
+    embedded = holds_json(event.content_type, event.data)
     return LetterEvent(
         id=event.public_id,
         type=event.type,
@@ -186,22 +172,9 @@ def _letter_event(event: Event) -> LetterEvent:
         ordering_key=event.ordering_key,
         correlation_id=event.correlation_id,
         content_type=event.content_type,
-        data=data,
-        data_base64=data_base64,
+        data=Raw(event.data) if embedded else UNSET,
+        data_base64=UNSET if embedded else base64.b64encode(event.data).decode("ascii"),
     )
-
-
-def _is_embeddable(event: Event) -> bool:
-    """Whether the payload can be a member of a JSON object as it is; an empty one is no JSON. What says it is JSON was
-    checked at the door; a letter that cannot be read because of one that was not would be worse than looking again."""
-    if not event.data or not is_json(event.content_type):
-        return False
-    try:
-        check_utf8(event.data)
-        check_syntax(event.data)
-    except Refusal:
-        return False
-    return True
 
 
 def _letter_attempt(record: AttemptRecord) -> LetterAttempt:

@@ -16,7 +16,7 @@ from msgspec import Meta
 from hookline.core import ids
 from hookline.core.consent import must_ask
 from hookline.core.endpoint import EndpointSpec, EndpointState, Secrets, SigningKey
-from hookline.core.errors import Conflict, NotFound, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, Refusal, StoreUnavailable
 from hookline.core.ids import IdMaker
 from hookline.core.secret import (
     NONCE_BYTES,
@@ -28,6 +28,7 @@ from hookline.core.secret import (
 )
 from hookline.core.subscribe import check_spec, decode_spec, encode_spec, keep_auth, merge_patch, parse_spec
 from hookline.flow.catalogue import Catalogue
+from hookline.flow.changing import on_the_newest
 from hookline.flow.reading import read_optional
 from hookline.flow.registry import Registry
 from hookline.flow.verification import Verification
@@ -39,7 +40,6 @@ OVERLAP_S_DEFAULT: Final = 86_400.0
 OVERLAP_S_MAX: Final = 30 * 86_400.0
 SIGNING_KEYS_MAX: Final = 5
 """Secrets of one endpoint that are valid at the same time; each makes the signature header longer."""
-_TRIES: Final = 5
 
 T = TypeVar("T")
 Notify = Callable[[dict[bytes, float]], None]
@@ -183,7 +183,7 @@ class Endpoints:
         """Delete an endpoint; what is open for it is discarded, reason `endpoint_deleted`."""
         row = await self._catalogue.endpoint(tenant, reference)
         await self._store.delete_endpoint(row.id)
-        await self._refresh()
+        await self._registry.take_over()
 
     async def pause(self, tenant: str, reference: str) -> Described:
         """Hold its deliveries until it is resumed. Pausing a paused one changes nothing."""
@@ -246,11 +246,7 @@ class Endpoints:
             raise Refusal("invalid_endpoint", "An endpoint cannot get its own dead letters.", pointer="/dead_letter")
         if spec.dead_letter == before:
             return
-        try:
-            await self._catalogue.endpoint(tenant, spec.dead_letter)
-        except NotFound:
-            detail = "This tenant has no such endpoint: dead_letter is the id or the uid of one."
-            raise Refusal("invalid_endpoint", detail, pointer="/dead_letter") from None
+        await self._catalogue.check_dead_letter(tenant, spec.dead_letter, "invalid_endpoint")
 
     async def _set_state(
         self, tenant: str, reference: str, change: Callable[[EndpointRow], EndpointState | None]
@@ -275,17 +271,7 @@ class Endpoints:
     async def _put(
         self, tenant: str, reference: str, put: Callable[[EndpointRow], Awaitable[EndpointRow]]
     ) -> Described:
-        for tries_left in reversed(range(_TRIES)):
-            row = await self._catalogue.endpoint(tenant, reference)
-            try:
-                stored = await put(row)
-            except Conflict as conflict:
-                # Somebody else changed it between our reading and our writing: this change goes on top of his.
-                if conflict.code != "conflict" or not tries_left:
-                    raise
-            else:
-                return await self._changed(stored)
-        raise AssertionError
+        return await self._changed(await on_the_newest(lambda: self._catalogue.endpoint(tenant, reference), put))
 
     async def _asked(self, row: EndpointRow) -> Described:
         """The endpoint after it was asked whether it wants to be one."""
@@ -296,16 +282,8 @@ class Endpoints:
             return self._described(row)  # what was asked for is committed
 
     async def _changed(self, row: EndpointRow) -> Described:
-        await self._refresh()
+        await self._registry.take_over()
         return self._described(row)
-
-    async def _refresh(self) -> None:
-        try:
-            await self._registry.refresh()
-        except StoreUnavailable:
-            # The change is committed and must not be answered as if it were not; the next accept finds the new
-            # version in its own transaction and refreshes then.
-            pass
 
     def _described(self, row: EndpointRow) -> Described:
         failing = row.state is EndpointState.ACTIVE and self._registry.failing(row.id)

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from hookline.core.errors import NotFound, Refusal, StoreUnavailable
+from hookline.core.errors import NotFound, Refusal
 from hookline.core.event_type import check_type, is_operational
 from hookline.core.schema import Schema
 from hookline.flow.catalogue import Catalogue
@@ -104,17 +104,11 @@ class EventTypes:
     async def delete(self, tenant: str, name: str) -> None:
         """Remove it with all its versions; publishing the type is then as with any unknown one."""
         await self._store.delete_event_type(tenant, name)
-        await self._refresh()
+        await self._registry.take_over()
 
     async def _changed(self, row: EventTypeRow) -> EventTypeRow:
-        await self._refresh()
+        await self._registry.take_over()
         return row
-
-    async def _refresh(self) -> None:
-        try:
-            await self._registry.refresh()
-        except StoreUnavailable:
-            pass  # it is committed; the next accept refreshes (see flow.endpoints)
 
 
 def _schema(raw: Raw | UnsetType) -> bytes | None:

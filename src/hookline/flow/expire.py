@@ -14,12 +14,12 @@ from hookline.flow import report
 from hookline.flow.registry import Registry
 from hookline.flow.report import Report
 from hookline.flow.rescue import Rescue
+from hookline.flow.seldom import Seldom
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.store import OpenRef, Store
 
-SAID_S: Final = 3600.0
 PURGE_PAUSE_S: Final = 0.05
 """Between two steps of purging: publishing goes first."""
 
@@ -32,19 +32,13 @@ class Announcer:
         self._registry = registry
         self._report = reporter
         self._wake = wake
-        self._clock = clock
-        self._said: dict[tuple[str, bytes], float] = {}
+        self._seldom = Seldom(clock)
 
     async def say(self, event_type: str, endpoint_id: bytes, **fields: int) -> None:
         """Announce `event_type` of this endpoint, unless that was done within the hour."""
-        now_s = self._clock.monotonic_s()
         endpoint = self._registry.endpoint(endpoint_id)
-        key = (event_type, endpoint_id)
-        if endpoint is None or now_s - self._said.get(key, -SAID_S) < SAID_S:
-            return
-        self._said = {said: at_s for said, at_s in self._said.items() if now_s - at_s < SAID_S}
-        self._said[key] = now_s
-        await self._announce(event_type, endpoint, fields)
+        if endpoint is not None and self._seldom.may_say((event_type, endpoint_id)):
+            await self._announce(event_type, endpoint, fields)
 
     async def _announce(self, event_type: str, endpoint: Endpoint, fields: dict[str, int]) -> None:
         if await self._report.announce(

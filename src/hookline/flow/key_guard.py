@@ -6,14 +6,13 @@ within `FLUSH_S`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
 from hookline.core.api_key import Key
-from hookline.core.buckets import Buckets, network_of
+from hookline.core.buckets import Buckets, network_of, too_many
 from hookline.core.endpoint import RateSpec
-from hookline.core.errors import Refusal, StoreUnavailable
+from hookline.core.errors import StoreUnavailable
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.store import Store
@@ -49,13 +48,13 @@ class KeyGuard:
         if rate is not None:
             wait_s = self._of_keys.take(key.id, now_ms, rate)
             if wait_s:
-                raise _too_many("with this key", rate, wait_s)
+                raise too_many(_detail("with this key", rate), wait_s)
         if address_rate is not None:
             wait_s = self._of_addresses.take((key.id, network_of(client)), now_ms, address_rate)
             if wait_s:
                 if rate is not None:
                     self._of_keys.give_back(key.id, rate)
-                raise _too_many("with this key from your address", address_rate, wait_s)
+                raise too_many(_detail("with this key from your address", address_rate), wait_s)
 
     async def last_uses(self) -> Mapping[bytes, int]:
         """When each key was last used, ms since 1970; keys never used are missing. Raises `StoreUnavailable`."""
@@ -84,6 +83,5 @@ class KeyGuard:
                 self._observer.warn("key_uses_left", keys=len(self.noted), error=str(error))
 
 
-def _too_many(whose: str, rate: RateSpec, wait_s: float) -> Refusal:
-    detail = f"More than {rate.n} requests in {rate.per_s:g} s {whose}."
-    return Refusal("rate_limited", detail, retry_after_s=max(1, math.ceil(wait_s)))
+def _detail(whose: str, rate: RateSpec) -> str:
+    return f"More than {rate.n} requests in {rate.per_s:g} s {whose}."

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from hookline.core.api_key import RANDOM_BYTES, KeySpec, check_spec, digest, end_ms, hint, make_key
-from hookline.core.errors import NotFound, Refusal, StoreUnavailable
+from hookline.core.errors import NotFound, Refusal
 from hookline.core.ids import IdMaker
 from hookline.core.json_text import decoded
 from hookline.core.merge_patch import merged
@@ -122,7 +122,7 @@ class Keys:
         """Revoke a key: from now on it is unknown."""
         row = await self._catalogue.key(tenant, key_id)
         await self._store.delete_key(row.id)
-        await self._refresh()
+        await self._registry.take_over()
 
     def _checked(self, spec: KeySpec) -> KeySpec:
         checked = check_spec(spec)
@@ -143,11 +143,5 @@ class Keys:
 
     async def _put(self, row: KeyRow) -> KeyRow:
         stored = await self._store.put_key(row)
-        await self._refresh()
+        await self._registry.take_over()
         return stored
-
-    async def _refresh(self) -> None:
-        try:
-            await self._registry.refresh()
-        except StoreUnavailable:
-            pass  # it is committed; the next accept refreshes (see flow.endpoints)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-from hookline.core.buckets import Buckets, burst_of
+from hookline.core.buckets import Buckets, too_many
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
+from hookline.core.quota import burst_of
 from hookline.ports.clock import Clock
 
 
@@ -34,8 +34,4 @@ class PublishRates:
             )
         wait_s = self._buckets.take(tenant, self._clock.monotonic_s() * 1000.0, rate, events)
         if wait_s:
-            raise Refusal(
-                "rate_limited",
-                f"This tenant publishes more than {rate.n} events in {rate.per_s:g} s.",
-                retry_after_s=max(1, math.ceil(wait_s)),
-            )
+            raise too_many(f"This tenant publishes more than {rate.n} events in {rate.per_s:g} s.", wait_s)

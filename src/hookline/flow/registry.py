@@ -14,6 +14,7 @@ import msgspec
 from hookline.core import ids
 from hookline.core.api_key import Key, KeySpec, build_key
 from hookline.core.endpoint import Endpoint, EndpointState, RateSpec, Secrets
+from hookline.core.errors import StoreUnavailable
 from hookline.core.event_type import PatternIndex
 from hookline.core.schema import Schema
 from hookline.core.secret import Keyring
@@ -119,6 +120,14 @@ class Registry:
                 return
         self._refreshing = asyncio.get_running_loop().create_task(self._apply())
         await asyncio.shield(self._refreshing)
+
+    async def take_over(self) -> None:
+        """Refresh after a change that is committed. It must not be answered as if it were not, so a store that cannot
+        be read now is passed over: the next accept finds the new version in its own transaction and refreshes then."""
+        try:
+            await self.refresh()
+        except StoreUnavailable:
+            pass
 
     async def _apply(self) -> None:
         changes = await self._store.changes(self.version)

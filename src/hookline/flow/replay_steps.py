@@ -21,7 +21,6 @@ from hookline.ports.store import Again, DeliveryRow, Query, ReplayRow, Store
 PAGE_DELIVERIES: Final = 500
 PAGE_EVENTS: Final = 250
 _PAGE_LEAST: Final = 50
-_LAST_ORDINAL: Final = b"\xff" * (ids.DELIVERY_BYTES - ids.ROOT_BYTES)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -136,7 +135,7 @@ class Steps:
             step.after = row.id
             if target is not None and row.replay_of is None and made.last_event == row.event_id:
                 sent = row.event_id
-                step.after = sent + _LAST_ORDINAL
+                step.after = ids.last_delivery_id(sent)
         _page_ends(step, page.next, plan.until)
 
     async def _delivery(self, row: DeliveryRow, target: Endpoint | None, made: _Making, *, lanes: bool) -> bool:

@@ -19,6 +19,7 @@ from hookline.core.replay import OPEN_MAX, PORTION_S, STEP_DELIVERIES_MAX, Turns
 from hookline.flow.endpoints import Notify
 from hookline.flow.registry import Registry
 from hookline.flow.replay_steps import Plan, Step, Steps, TargetGone
+from hookline.flow.waiting import wait_for_set
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.store import ReplayRow, Store
@@ -97,18 +98,9 @@ class ReplayWorker:
                 self._observer.warn("replay_failed", error=str(error) or repr(error))
                 wait_s = IDLE_S
             if wait_s > 0:
-                await self._wait(wait_s)
+                await wait_for_set(self._wanted, self._clock, wait_s)
             else:
                 await self._clock.sleep(self._clock.monotonic_s() - began_s)
-
-    async def _wait(self, wait_s: float) -> None:
-        wanted = asyncio.ensure_future(self._wanted.wait())
-        slept = asyncio.ensure_future(self._clock.sleep(wait_s))
-        try:
-            await asyncio.wait({wanted, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            wanted.cancel()
-            slept.cancel()
 
     async def once(self) -> float:
         """At most one step of one replay; in how many seconds there may be another (0: now). Raises

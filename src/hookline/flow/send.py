@@ -42,5 +42,10 @@ class Send:
             outcomes = await sender.send(SendRequest(endpoint, (item,), self._clock.wall_ms()))
             return outcomes[0]
         except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, the delivery is tried again
-            self._observer.warn("sender_raised", kind=endpoint.kind, endpoint=endpoint.public_id, error=repr(error))
-            return Outcome(Kind.RETRY, reason="protocol", detail=f"the sender raised {type(error).__name__}")
+            return raised(self._observer, endpoint, error)
+
+
+def raised(observer: Observer, endpoint: Endpoint, error: Exception) -> Outcome:
+    """What a sender never does is said, and is an outcome all the same."""
+    observer.warn("sender_raised", kind=endpoint.kind, endpoint=endpoint.public_id, error=repr(error))
+    return Outcome(Kind.RETRY, reason="protocol", detail=f"the sender raised {type(error).__name__}")

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from hookline.core.errors import Conflict, NotFound, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, Refusal
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.json_text import decoded
 from hookline.core.merge_patch import merged
 from hookline.core.tenant import TenantSpec, check_spec
 from hookline.flow.catalogue import Catalogue
+from hookline.flow.changing import on_the_newest
 from hookline.flow.reading import read
 from hookline.flow.registry import Registry
 from hookline.ports.store import Access, Page, TenantRow
 
-_TRIES: Final = 5
 _CODE: Final = "invalid_tenant"
 _NOUN: Final = "tenant"
 _SPEC = msgspec.json.Decoder(TenantSpec)
@@ -40,7 +40,7 @@ class Tenants:
         spec = read(_SPEC, body, code=_CODE, noun=_NOUN)
         check_spec(spec)
         if spec.dead_letter is not None:
-            await self._check_dead_letter(spec.id, spec.dead_letter)
+            await self._catalogue.check_dead_letter(spec.id, spec.dead_letter, _CODE)
         return await self._changed(await self._store.put_tenant(TenantRow(spec.id, _encode(spec))))
 
     async def get(self, name: str) -> TenantRow:
@@ -57,22 +57,16 @@ class Tenants:
         if patch.get("id", name) != name:
             raise Refusal(_CODE, "A tenant's id cannot be changed.", pointer="/id")
         patch["id"] = name
-        for tries_left in reversed(range(_TRIES)):
-            row = await self._catalogue.tenant(name)
+
+        async def put(row: TenantRow) -> TenantRow:
             document = merged(_OBJECT.decode(row.spec), patch)
             spec = decoded(_SPEC.decode, _encode(document), code=_CODE, noun=_NOUN)
             check_spec(spec)
             if spec.dead_letter is not None and "dead_letter" in patch:
-                await self._check_dead_letter(name, spec.dead_letter)
-            try:
-                stored = await self._store.put_tenant(msgspec.structs.replace(row, spec=_encode(spec)), row.version)
-            except Conflict as conflict:
-                # Somebody else changed it between our reading and our writing: this change goes on top of his.
-                if conflict.code != "conflict" or not tries_left:
-                    raise
-            else:
-                return await self._changed(stored)
-        raise AssertionError
+                await self._catalogue.check_dead_letter(name, spec.dead_letter, _CODE)
+            return await self._store.put_tenant(msgspec.structs.replace(row, spec=_encode(spec)), row.version)
+
+        return await self._changed(await on_the_newest(lambda: self._catalogue.tenant(name), put))
 
     async def delete(self, name: str) -> None:
         """Delete a tenant with his endpoints, keys and event types; what else he has expires. Nobody may act for him
@@ -81,21 +75,8 @@ class Tenants:
             detail = f"The tenant {TENANT_DEFAULT} is everybody's who names none: it cannot be deleted."
             raise Conflict(detail, code="wrong_state")
         await self._store.delete_tenant(name)
-        await self._refresh()
-
-    async def _check_dead_letter(self, tenant: str, reference: str) -> None:
-        try:
-            await self._catalogue.endpoint(tenant, reference)
-        except NotFound:
-            detail = "This tenant has no such endpoint: dead_letter is the id or the uid of one."
-            raise Refusal(_CODE, detail, pointer="/dead_letter") from None
+        await self._registry.take_over()
 
     async def _changed(self, row: TenantRow) -> TenantRow:
-        await self._refresh()
+        await self._registry.take_over()
         return row
-
-    async def _refresh(self) -> None:
-        try:
-            await self._registry.refresh()
-        except StoreUnavailable:
-            pass  # it is committed; the next accept refreshes (see flow.endpoints)

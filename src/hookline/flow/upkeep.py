@@ -16,6 +16,7 @@ from hookline.flow import report
 from hookline.flow.expire import PURGE_PAUSE_S, Announcer, Expire
 from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
+from hookline.flow.waiting import wait_for_set
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -103,16 +104,7 @@ class Upkeep:
             if more:
                 await (self._clock.sleep(step.pause_s) if step.pause_s else asyncio.sleep(0))
                 continue
-            await self._wait(step)
-
-    async def _wait(self, step: _Step) -> None:
-        wanted = asyncio.ensure_future(step.wanted.wait())
-        slept = asyncio.ensure_future(self._clock.sleep(step.every_s))
-        try:
-            await asyncio.wait({wanted, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            wanted.cancel()
-            slept.cancel()
+            await wait_for_set(step.wanted, self._clock, step.every_s)
 
     async def _take_back(self) -> bool:
         count = await self._rescue.once()

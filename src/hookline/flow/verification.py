@@ -221,10 +221,7 @@ class Verification:
             await self._store.put_endpoint(msgspec.structs.replace(row, state=state, spec=encoded), row.version)
         except Conflict:
             raise Conflict(CHANGED) from None
-        try:
-            await self._registry.refresh()
-        except StoreUnavailable:
-            pass  # it is committed; the next accept refreshes (see flow.endpoints)
+        await self._registry.take_over()
         if state is not row.state:
             self._observer.fact("endpoint_verified", endpoint=ids.text(ids.ENDPOINT, row.id), verify=spec.verify)
         self._notify({row.id: 0.0})

@@ -16,6 +16,7 @@ from hookline.core.errors import StoreUnavailable
 from hookline.flow.channel import Channel, Destination
 from hookline.flow.deliver import Deliver
 from hookline.flow.record import Recorder
+from hookline.flow.waiting import wait_for_set
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -266,10 +267,4 @@ class Worker:
         if wait_s is None:
             await self._wake.changed.wait()
             return
-        changed = asyncio.ensure_future(self._wake.changed.wait())
-        slept = asyncio.ensure_future(self._clock.sleep(wait_s))
-        try:
-            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            slept.cancel()
+        await wait_for_set(self._wake.changed, self._clock, wait_s)

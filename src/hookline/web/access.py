@@ -12,7 +12,7 @@ from starlette.responses import Response
 from hookline.core import ids
 from hookline.core.api_key import KeySpec
 from hookline.core.endpoint import RateSpec
-from hookline.core.page import format_time, make_cursor
+from hookline.core.page import format_time
 from hookline.core.tenant import TenantSpec
 from hookline.flow.keys import Issued, KeyRotation, Keys
 from hookline.flow.tenants import Tenants
@@ -20,7 +20,7 @@ from hookline.ports.store import KeyRow, TenantRow
 from hookline.web.auth import OPERATOR, Principal
 from hookline.web.door import Door, answer, identifier_in_path, no_content
 from hookline.web.operation import operation
-from hookline.web.views import PageDocument
+from hookline.web.views import page_document
 
 _TENANT_PATH = "/v1/tenants/{tenant}"
 _KEY_PATH = "/v1/keys/{id}"
@@ -93,10 +93,6 @@ def issued_document(issued: Issued) -> IssuedKeyDocument:
     return IssuedKeyDocument(**msgspec.structs.asdict(shown), key=issued.key)
 
 
-def _next(cursor: bytes | None) -> str | None:
-    return None if cursor is None else make_cursor(cursor)
-
-
 def _acting_for(principal: Principal) -> str | None:
     return None if principal.every_tenant else principal.tenant
 
@@ -118,7 +114,7 @@ def tenant_routes(router: APIRouter, door: Door, tenants: Tenants) -> None:
         """Those that were created, by id."""
         visit = door.enter(request, OPERATOR, "limit", "cursor")
         page = await tenants.page(visit.limit(), visit.cursor())
-        return answer(PageDocument([tenant_document(row) for row in page.rows], _next(page.next)))
+        return answer(page_document([tenant_document(row) for row in page.rows], page.next))
 
     @router.get(_TENANT_PATH, **operation("Look", 200, TenantDocument, path=("tenant",), tag="tenants"))
     async def get_tenant(request: Request) -> Response:
@@ -162,7 +158,7 @@ def key_routes(router: APIRouter, door: Door, keys: Keys) -> None:
         visit = door.enter(request, OPERATOR, "limit", "cursor")
         page = await keys.page(_acting_for(visit.principal), visit.limit(), visit.cursor())
         uses = await keys.last_uses()
-        return answer(PageDocument([key_document(row, uses) for row in page.rows], _next(page.next)))
+        return answer(page_document([key_document(row, uses) for row in page.rows], page.next))
 
     @router.get(_KEY_PATH, **operation("Look", 200, KeyDocument, path=("id",), tag="keys"))
     async def get_key(request: Request) -> Response:

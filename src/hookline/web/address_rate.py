@@ -5,13 +5,11 @@ In memory, for this process. IPv6 is counted by /64.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Final
 
-from hookline.core.buckets import Buckets, network_of
+from hookline.core.buckets import Buckets, network_of, too_many
 from hookline.core.endpoint import RateSpec
-from hookline.core.errors import Refusal
 
 ADDRESSES_MAX: Final = 100_000
 UNLIMITED: Final = frozenset({b"/healthz", b"/readyz", b"/metrics"})
@@ -35,8 +33,5 @@ class AddressRate:
         request is not counted."""
         wait_s = self._buckets.take(network_of(client), self._now_s() * 1000.0, self._rate)
         if wait_s:
-            raise Refusal(
-                "rate_limited",
-                f"More than {self._rate.n} requests in {self._rate.per_s:g} s from your address.",
-                retry_after_s=max(1, math.ceil(wait_s)),
-            )
+            rate = self._rate
+            raise too_many(f"More than {rate.n} requests in {rate.per_s:g} s from your address.", wait_s)

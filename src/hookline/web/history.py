@@ -12,7 +12,6 @@ from starlette.responses import Response
 from hookline.core import ids
 from hookline.core.attempt import REASONS
 from hookline.core.delivery import State
-from hookline.core.page import make_cursor
 from hookline.flow.answers import Answer
 from hookline.flow.deliveries import Deliveries, Replay, Replayed
 from hookline.ports.store import Query
@@ -29,6 +28,7 @@ from hookline.web.views import (
     attempt_document,
     delivery_document,
     event_document,
+    page_document,
     stats_document,
 )
 
@@ -57,10 +57,6 @@ def _query(visit: Visit) -> Query:
         event_id=visit.identifier("event", ids.EVENT),
         reason=visit.one_of("reason", _REASONS),
     )
-
-
-def _next(cursor: bytes | None) -> str | None:
-    return None if cursor is None else make_cursor(cursor)
 
 
 def publish_route(router: APIRouter, authority: Authority, publisher: Publisher, bytes_max: int) -> None:
@@ -95,7 +91,7 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
         """Newest first, without payloads."""
         visit = door.enter(request, READ, *_OF_EVENTS)
         page = await deliveries.events(_query(visit))
-        return answer(PageDocument([event_document(event, payload=False) for event in page.rows], _next(page.next)))
+        return answer(page_document([event_document(event, payload=False) for event in page.rows], page.next))
 
     @router.get(_EVENT_PATH, **operation("Look", 200, EventDocument, path=_ONE, tag="events"))
     async def get_event(request: Request) -> Response:
@@ -133,7 +129,7 @@ def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> No
         """Open and closed, newest first."""
         visit = door.enter(request, READ, *_OF_DELIVERIES)
         page = await deliveries.page(_query(visit), visit.given.get("endpoint"))
-        return answer(PageDocument([delivery_document(row) for row in page.rows], _next(page.next)))
+        return answer(page_document([delivery_document(row) for row in page.rows], page.next))
 
     @router.get(_DELIVERY_PATH, **operation("Look", 200, DeliveryDocument, path=_ONE, tag="deliveries"))
     async def get_delivery(request: Request) -> Response:

@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from hookline.core import ids
 from hookline.core.endpoint import EndpointSpec
-from hookline.core.page import make_cursor
 from hookline.flow.endpoints import Endpoints, Rotation, SecretView
 from hookline.flow.event_types import EventTypePatch, EventTypes, EventTypeSpec
 from hookline.web.auth import MANAGE, READ
@@ -18,21 +17,17 @@ from hookline.web.views import (
     EndpointStatsDocument,
     EventTypeDocument,
     EventTypeHistoryDocument,
-    PageDocument,
     endpoint_document,
     endpoint_stats_document,
     event_type_document,
     event_type_history,
+    page_document,
 )
 
 _ENDPOINT = "Endpoint"
 _ENDPOINT_PATH = "/v1/endpoints/{endpoint}"
 _TYPE_PATH = "/v1/event-types/{name:path}"
 _ONE = ("endpoint",)
-
-
-def _next(cursor: bytes | None) -> str | None:
-    return None if cursor is None else make_cursor(cursor)
 
 
 def endpoint_routes(router: APIRouter, door: Door, endpoints: Endpoints) -> None:
@@ -59,7 +54,7 @@ def _endpoint_collection(router: APIRouter, door: Door, endpoints: Endpoints) ->
         """Newest first."""
         visit = door.enter(request, READ, "limit", "cursor")
         page = await endpoints.page(visit.tenant, visit.limit(), visit.cursor())
-        return answer(PageDocument([endpoint_document(described) for described in page.rows], _next(page.next)))
+        return answer(page_document([endpoint_document(described) for described in page.rows], page.next))
 
     @router.get(_ENDPOINT_PATH, **operation("Look", 200, _ENDPOINT, path=_ONE, tag="endpoints"))
     async def get_endpoint(request: Request) -> Response:
@@ -157,7 +152,7 @@ def event_type_routes(router: APIRouter, door: Door, event_types: EventTypes) ->
         """Current versions, by name."""
         visit = door.enter(request, READ, "limit", "cursor")
         page = await event_types.page(visit.tenant, visit.limit(), visit.cursor())
-        return answer(PageDocument([event_type_document(row) for row in page.rows], _next(page.next)))
+        return answer(page_document([event_type_document(row) for row in page.rows], page.next))
 
     @router.get(_TYPE_PATH, **operation("Look", 200, EventTypeHistoryDocument, path=("name",), tag="event types"))
     async def get_event_type(request: Request) -> Response:

@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from hookline.core import ids
 from hookline.core.endpoint import RateSpec
-from hookline.core.page import format_time, make_cursor
+from hookline.core.page import format_time
 from hookline.core.replay import EndpointReplaySpec, ReplayFilter, ReplaySpec
 from hookline.flow.replays import DryRun, Replays, ReplayView
 from hookline.web.auth import MANAGE, READ
 from hookline.web.door import Door, answer, identifier_in_path
 from hookline.web.operation import operation, schema_of
-from hookline.web.views import PageDocument
+from hookline.web.views import page_document
 
 _PATH: Final = "/v1/replays"
 _ONE_PATH: Final = "/v1/replays/{id}"
@@ -102,8 +102,7 @@ def replay_routes(router: APIRouter, door: Door, replays: Replays) -> None:
         """Newest first."""
         visit = door.enter(request, READ, *_PAGED)
         page = await replays.page(visit.tenant, visit.limit(), visit.cursor())
-        following = None if page.next is None else make_cursor(page.next)
-        return answer(PageDocument([replay_document(view) for view in page.rows], following))
+        return answer(page_document([replay_document(view) for view in page.rows], page.next))
 
     @router.get(_ONE_PATH, **operation("Look", 200, ReplayDocument, path=_ONE, tag="replays"))
     async def get_replay(request: Request) -> Response:

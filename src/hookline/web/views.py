@@ -10,10 +10,9 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from hookline.core import ids
-from hookline.core.errors import Refusal
 from hookline.core.event import Event
-from hookline.core.json_text import check_syntax, check_utf8, is_json
-from hookline.core.page import format_time
+from hookline.core.json_text import holds_json
+from hookline.core.page import format_time, make_cursor
 from hookline.flow.deliveries import AttemptView
 from hookline.flow.endpoints import Described
 from hookline.ports.store import Counts, DeliveryRow, EventTypeRow
@@ -26,6 +25,11 @@ class PageDocument(msgspec.Struct, Generic[T], frozen=True):
 
     data: Sequence[T]
     next: str | None
+
+
+def page_document(rows: Sequence[T], cursor: bytes | None) -> PageDocument[T]:
+    """A page with its cursor as text; None: it was the last."""
+    return PageDocument(rows, None if cursor is None else make_cursor(cursor))
 
 
 class OpenDocument(msgspec.Struct, frozen=True):
@@ -201,18 +205,9 @@ def event_document(event: Event, *, payload: bool) -> EventDocument:
     )
     if not payload or event.erased:
         return document
-    if is_json(event.content_type) and _is_valid(event.data):
+    if holds_json(event.content_type, event.data):
         return msgspec.structs.replace(document, data=Raw(event.data))
     return msgspec.structs.replace(document, data_base64=base64.b64encode(event.data).decode("ascii"))
-
-
-def _is_valid(data: bytes) -> bool:
-    try:
-        check_utf8(data)
-        check_syntax(data)
-    except Refusal:
-        return False
-    return True
 
 
 def delivery_document(row: DeliveryRow) -> DeliveryDocument:

@@ -29,7 +29,6 @@ ATTEMPTS_PER_STEP = 100
 _LEASED = int(State.LEASED)
 _DISCARDED = int(State.DISCARDED)
 _WIDTH = ids.ROOT_BYTES
-_LAST = b"\xff" * (ids.DELIVERY_BYTES - ids.ROOT_BYTES)
 
 
 @contextmanager
@@ -49,7 +48,7 @@ def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
     found = transaction.execute(queries.EVENT_EXISTS, (event_id,)).fetchone()
     if found is None or (tenant is not None and found[0] != tenant):
         raise NotFound("no such event")
-    own = (event_id, event_id + _LAST)
+    own = (event_id, ids.last_delivery_id(event_id))
     rows = [OpenRow(*row) for row in transaction.execute(work_queries.OPEN_OF_EVENT, own).fetchall()]
     replays = [OpenRow(*row) for row in transaction.execute(work_queries.OPEN_OF_REPLAYS, (event_id,)).fetchall()]
     if any(row.state == _LEASED for row in (*rows, *replays)):
@@ -100,7 +99,10 @@ Range = tuple[bytes, int, bytes]
 def ranges(connection: sqlite3.Connection, event_id: bytes) -> list[Range]:
     """Where an event's attempts are: those of its own deliveries, and those of each replay."""
     replays = connection.execute(work_queries.REPLAYS_OF, (event_id,)).fetchall()
-    return [(event_id, -1, event_id + _LAST), *((delivery_id, -1, delivery_id) for (delivery_id,) in replays)]
+    return [
+        (event_id, -1, ids.last_delivery_id(event_id)),
+        *((delivery_id, -1, delivery_id) for (delivery_id,) in replays),
+    ]
 
 
 def look(connection: sqlite3.Connection, left: Sequence[Range]) -> tuple[list[tuple[bytes, int]], list[Range]]:

@@ -1,0 +1,18 @@
+"""Waiting for what may come, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hookline.ports.clock import Clock
+
+
+async def wait_for_set(event: asyncio.Event, clock: Clock, wait_s: float) -> None:
+    """Return when the event is set, or after `wait_s` of this clock."""
+    is_set = asyncio.ensure_future(event.wait())
+    slept = asyncio.ensure_future(clock.sleep(wait_s))
+    try:
+        await asyncio.wait({is_set, slept}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        is_set.cancel()
+        slept.cancel()
