@@ -12,8 +12,8 @@ import pytest
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.errors import Conflict
 from hookline.flow.administrator import UID, subscribe_administrator
-from hookline.flow.endpoints import Endpoints
 from tests.flow.rig import Rig
+from tests.flow.verifying import service
 
 URL = "http://admin.example/hooks"
 REJECTED = Outcome(Kind.REJECTED, reason="rejected", status=400)
@@ -25,21 +25,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     await rig.start()
     yield rig
     await rig.stop()
-
-
-def service(rig: Rig) -> Endpoints:
-    engine = rig.engine
-    return Endpoints(
-        rig.store,
-        engine.registry,
-        engine.catalogue,
-        rig.keyring,
-        engine.senders,
-        rig.clock,
-        engine.ids,
-        engine.wake.notify,
-        engine.verification,
-    )
 
 
 async def subscribe(rig: Rig, url: str) -> None:
