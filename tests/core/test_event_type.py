@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hookline.core.errors import Refusal
 from hookline.core.event_type import (
+    REMEMBERED_MAX,
     PatternIndex,
     check_pattern,
     check_type,
@@ -77,7 +78,7 @@ def test_patterns_match(pattern, name, matches):
     index = PatternIndex[int]()
     index.add([pattern], 1)
     assert pattern_matches(pattern, name) is matches
-    assert index.match(name) == ([1] if matches else [])
+    assert index.match(name) == ((1,) if matches else ())
 
 
 def test_operational_names_begin_with_our_prefix():
@@ -117,12 +118,25 @@ def test_index_says_what_the_patterns_say(steps, names):
     assert len(index) == len(held)
     for name in names:
         expected = [value for value, patterns in held.items() if any(pattern_matches(p, name) for p in patterns)]
-        assert index.match(name) == expected
+        assert index.match(name) == tuple(expected)
 
 
-def test_what_match_returns_is_the_callers_own():
-    """Changing an answer of the index changes nothing in it."""
+def test_what_was_found_follows_the_patterns():
+    """A name that was looked up before is found by patterns that came since, and not by those that went."""
     index = PatternIndex[str]()
-    index.add(["*"], "one")
-    index.match("x").clear()
-    assert index.match("x") == ["one"]
+    index.add(["a.*"], "one")
+    assert index.match("a.b") == ("one",)
+    index.add(["*"], "two")
+    assert index.match("a.b") == ("one", "two")
+    index.remove(["a.*"], "one")
+    assert index.match("a.b") == ("two",)
+
+
+def test_what_is_remembered_is_bounded():
+    """However many names are looked up, only so many are remembered, and each is still found."""
+    index = PatternIndex[int]()
+    for value in range(100):
+        index.add(["*"], value)
+    for number in range(2_000):
+        assert index.match(f"n{number}") == tuple(range(100))
+    assert len(index._found) * 101 <= REMEMBERED_MAX

@@ -43,17 +43,16 @@ def test_what_is_said_twice_is_taken_once_and_the_earliest_counts() -> None:
 
 def test_endpoints_that_hang_leave_room_for_others() -> None:
     """However many endpoints that never answered fill what they may, one that answers still gets slots."""
-    slots = Slots(1024, 10_000, lambda: False)
+    slots = Slots(1024, 10_000, lambda _now_s: False)
     for n in range(3000):
         channel = Channel(sample_endpoint(number=n), Destination())
-        while slots.free(channel):
-            channel.destination.queued += 1
+        while slots.free(channel, 0.0):
             slots.take(channel)
         assert channel.in_flight <= 1
     healthy = Channel(sample_endpoint(number=4000), Destination())
     healthy.slow.success()
     assert slots.in_flight == 1024 - 128
-    assert slots.free(healthy)
+    assert slots.free(healthy, 0.0)
 
 
 async def test_a_tenant_with_a_big_backlog_does_not_delay_another(tmp_path) -> None:

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from hookline.core.attempt import Kind, Outcome
-from hookline.core.endpoint import EndpointState
+from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import Conflict, DataError
 from hookline.flow import confirm
-from hookline.flow.channel import Channel, Job
+from hookline.flow.channel import Job
 from hookline.flow.engine import Limits
+from hookline.flow.send import Once
 from hookline.ports.store import Purged
 from tests.flow.rig import Rig
 from tests.flow.verifying import NO, create, look, patch, reference, service, url
@@ -29,18 +30,18 @@ GONE = Outcome(Kind.GONE, "gone", status=410)
 async def test_an_attempt_goes_to_the_endpoint_that_it_was_begun_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that comes between the start of an attempt and its first step sends nothing to the new address."""
     endpoint = await rig.endpoint("a")
-    deliver, begin = rig.engine.deliver, rig.engine.deliver._begin
+    deliver, send = rig.engine.deliver, rig.engine.deliver._send
     before = deliver.destinations.join(endpoint)
     after = msgspec.structs.replace(
         endpoint, url="http://other.example/b", state=EndpointState.UNVERIFIED, version=endpoint.version + 1
     )
 
-    def then_change(channel: Channel, job: Job) -> None:
-        begin(channel, job)
-        # Before the first step of the task that is begun next.
+    def then_change(endpoint: Endpoint, job: Job, once: Once) -> None:
+        # Before the first step of what the sender begins.
         asyncio.get_running_loop().call_soon(deliver._endpoint_changed, endpoint, after)
+        send(endpoint, job, once)
 
-    monkeypatch.setattr(deliver, "_begin", then_change)
+    monkeypatch.setattr(deliver, "_send", then_change)
     await rig.publish(ORDER)
     await rig.until(lambda: bool(rig.sender.sent), "something is sent")
     await rig.quiet()

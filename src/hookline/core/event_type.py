@@ -14,6 +14,8 @@ from typing import Final, Generic, TypeVar
 from hookline.core.errors import Refusal
 
 NAME_CHARS_MAX: Final = 255
+REMEMBERED_MAX: Final = 65_536
+"""Names and values together that an index remembers as found: what publishers send again and again is few."""
 RESERVED: Final = "hookline."
 """What the names of operational events begin with."""
 
@@ -75,12 +77,16 @@ class PatternIndex(Generic[T]):
         self._places: dict[T, list[int]] = {}
         """Of each value: its place in the order, and under how many patterns it stands."""
         self._next = 0
+        self._found: dict[str, tuple[T, ...]] = {}
+        """What `match` said of late; nothing when the patterns have changed since."""
+        self._found_size = 0
 
     def __len__(self) -> int:
         return len(self._places)
 
     def add(self, patterns: Iterable[str], value: T) -> None:
         """From now on `value` is found by names that match any of `patterns`. What is there already stays."""
+        self._found.clear()
         for pattern in patterns:
             found = self._bucket(pattern, make=True)
             if value in found:
@@ -99,6 +105,7 @@ class PatternIndex(Generic[T]):
 
     def remove(self, patterns: Iterable[str], value: T) -> None:
         """`value` is no longer found by `patterns`. What is not there is passed over."""
+        self._found.clear()
         for pattern in patterns:
             found = self._bucket(pattern, make=False)
             if value not in found:
@@ -111,8 +118,21 @@ class PatternIndex(Generic[T]):
             if place[1] == 0:
                 del self._places[value]
 
-    def match(self, name: str) -> list[T]:
-        """The values that want events called `name`: a list of the caller's own."""
+    def match(self, name: str) -> tuple[T, ...]:
+        """The values that want events called `name`."""
+        known = self._found.get(name)
+        if known is not None:
+            return known
+        known = tuple(self._match(name))
+        self._found_size += 1 + len(known)
+        if self._found_size > REMEMBERED_MAX:
+            self._found.clear()
+            self._found_size = 1 + len(known)
+        if self._found_size <= REMEMBERED_MAX:
+            self._found[name] = known
+        return known
+
+    def _match(self, name: str) -> Iterable[T]:
         hits = []
         found = self._names.get(name)
         if found:
@@ -128,9 +148,9 @@ class PatternIndex(Generic[T]):
         if self._all and not name.startswith(RESERVED):
             hits.append(self._all)
         if not hits:
-            return []
+            return ()
         if len(hits) == 1:
-            return list(hits[0])
+            return hits[0]
         merged: dict[T, int] = {}
         for found in hits:
             merged.update(found)

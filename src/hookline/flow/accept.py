@@ -69,6 +69,7 @@ class Accept:
         self._store = store
         self._registry = registry
         self._hand_off = hand_off
+        self._clock = clock
         self._observer = observer
         self._ids = ids
         self._rates = PublishRates(registry.events_rates, clock)
@@ -110,7 +111,8 @@ class Accept:
         """
         try:
             pending = self._prepare(tenant, headers, content_type, body, done, allowed)
-            self._bound(pending.size_bytes)
+            now_s = self._clock.monotonic_s()
+            self._bound(pending.size_bytes, now_s)
             if tenant in self._rated:
                 self._rates.take(tenant, len(pending.drafts) + len(pending.note.problems))
         except Refusal as refusal:
@@ -124,7 +126,7 @@ class Accept:
             self._observer.warn("accept_defect", error=repr(error))
             done(refused(_internal()))
             return
-        self._commits.put(tenant, pending, len(pending.drafts), pending.size_bytes)
+        self._commits.put(tenant, pending, len(pending.drafts), pending.size_bytes, now_s)
 
     def _ask(
         self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done, refusal: Refusal
@@ -139,12 +141,12 @@ class Accept:
         assert key is not None
         self._asked.put(Question(tenant, key, refusal, done))
 
-    def _bound(self, size_bytes: int) -> None:
+    def _bound(self, size_bytes: int, now_s: float) -> None:
         commits = self._commits
         if self._draining:
             raise Refusal("draining", "The server is shutting down; try again.", retry_after_s=1)
         if commits.waiting and (
-            commits.waiting_bytes + size_bytes > WAITING_BYTES_MAX or commits.oldest_age_s() > WAITING_S_MAX
+            commits.waiting_bytes + size_bytes > WAITING_BYTES_MAX or commits.oldest_age_s(now_s) > WAITING_S_MAX
         ):
             raise Refusal("overloaded", "Too much waits for the store; try again.", retry_after_s=1)
 
@@ -235,9 +237,10 @@ class Accept:
             self._observer.warn("accept_defect", error=repr(error))
             self._answer(batch[0], refused(_internal()))
         else:
+            now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
             for pending, result in zip(batch, results, strict=True):
                 try:
-                    self._committed(pending, result)
+                    self._committed(pending, result, now_ms, now_s)
                 except Exception as error:  # noqa: BLE001 - the others of the commit are durable and to be answered
                     self._observer.warn("accept_defect", error=repr(error))
 
@@ -264,12 +267,13 @@ class Accept:
     async def _accept_routed(self, batch: list[_Pending]) -> Sequence[AcceptResult]:
         for _ in range(_ROUTE_TRIES):
             version = self._registry.version
-            now_ms = self._store.now_ms()
+            now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
             committed = False
+            requests: list[AcceptRequest] = []
             try:
                 for pending in batch:
-                    pending.request = self._route(pending, now_ms)
-                requests = [p.request for p in batch if p.request is not None]
+                    request = pending.request = self._route(pending, now_ms, now_s)
+                    requests.append(request)
                 results = await self._store.accept(requests, version)
                 committed = True
                 return results
@@ -280,7 +284,7 @@ class Accept:
                     self._give_back(batch)
         raise StoreUnavailable("The configuration changes too fast.")
 
-    def _route(self, pending: _Pending, now_ms: int) -> AcceptRequest:
+    def _route(self, pending: _Pending, now_ms: int, now_s: float) -> AcceptRequest:
         items: list[NewEvent] = []
         rows = 0
         for draft, event_id in pending.drafts:
@@ -296,6 +300,7 @@ class Accept:
                     dedupe_key=key,
                     dedupe_s=self._dedupe_s,
                     rows_before=rows,
+                    now_s=now_s,
                 )
             except Exception:
                 for made in items:
@@ -319,7 +324,7 @@ class Accept:
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, item.event)
 
-    def _committed(self, pending: _Pending, result: AcceptResult) -> None:
+    def _committed(self, pending: _Pending, result: AcceptResult, now_ms: int, now_s: float) -> None:
         request = pending.request
         assert request is not None
         if result.reused:
@@ -343,15 +348,15 @@ class Accept:
                 self._unused(item)
                 continue
             deliveries += outcome.deliveries
-            self._hand_over(item, outcome.states)
+            self._hand_over(item, outcome.states, now_ms, now_s)
         self._observer.accepted(len(result.items) - duplicates, deliveries, duplicates)
 
-    def _hand_over(self, item: NewEvent, states: bytes) -> None:
+    def _hand_over(self, item: NewEvent, states: bytes, now_ms: int, now_s: float) -> None:
         event = item.event
         for delivery, state in zip(item.deliveries, states, strict=True):
             if state == State.LEASED:
                 assert delivery.lease_s is not None
-                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, delivery.lease_s)
+                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, delivery.lease_s, now_ms, now_s)
                 continue
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, event)

@@ -17,7 +17,7 @@ from hookline.core.errors import Conflict, Refusal
 from hookline.core.event import Event
 from hookline.flow.channel import Destination
 from hookline.flow.registry import Registry
-from hookline.flow.send import begin, raised
+from hookline.flow.send import Told, begin, raised
 from hookline.flow.slots import Destinations, Slots
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -67,7 +67,8 @@ class Aside:
                 ended.set_result(outcome)
 
         item = Item(ids.delivery_id(event.id, ORDINAL), FENCE, event, 1)
-        begin(sender, SendRequest(endpoint, (item,), self._clock.wall_ms()), done, self._observer)
+        once = Told(endpoint, self._observer, done)
+        begin(sender, SendRequest(endpoint, (item,), self._clock.wall_ms()), once, self._observer)
         outcome = await ended
         if not outcome.started:
             raise _no_room(outcome.detail)

@@ -39,6 +39,7 @@ class Asked:
         self._store = store
         self._registry = registry
         self._observer = observer
+        self._clock = clock
         self._commits: SharedCommits[Question] = SharedCommits(self._commit, clock)
 
     @property
@@ -48,7 +49,7 @@ class Asked:
 
     def put(self, question: Question) -> None:
         """Ask; its `done` is called once."""
-        self._commits.put(question.tenant, question, 1, _SIZE_BYTES)
+        self._commits.put(question.tenant, question, 1, _SIZE_BYTES, self._clock.monotonic_s())
 
     async def drained(self) -> None:
         """Return when every question is answered."""

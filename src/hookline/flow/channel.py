@@ -69,12 +69,16 @@ class Channel:
         "probe_at_s",
         "reserved",
         "slow",
+        "takes",
         "turn",
         "wait_until_s",
     )
 
     def __init__(self, endpoint: Endpoint, destination: Destination) -> None:
-        self.endpoint = endpoint
+        self.endpoint: Endpoint
+        self.takes: bool
+        """Whether its endpoint is one that is delivered to: active, and not deleted."""
+        self.change(endpoint)
         self.destination = destination
         self.handed: deque[Job] = deque()
         self.claimed: deque[Job] = deque()
@@ -100,6 +104,11 @@ class Channel:
         self._this_second = 0
         self._second = 0
 
+    def change(self, endpoint: Endpoint) -> None:
+        """This is the endpoint from now on."""
+        self.endpoint = endpoint
+        self.takes = endpoint.state.delivers and not endpoint.deleted
+
     @property
     def queued(self) -> int:
         """Leased here and not started."""
@@ -112,22 +121,17 @@ class Channel:
 
     def cap(self) -> int:
         """How many attempts may run at once now: the endpoint's limit, less while it comes back."""
-        return min(self.endpoint.concurrency_max, self.slow.cap)
+        cap, most = self.slow.cap, self.endpoint.concurrency_max
+        return cap if cap < most else most
 
     def open(self, now_s: float) -> bool:
         """Whether the endpoint takes deliveries at all: active, healthy and not asking for a pause."""
-        return (
-            self.endpoint.state.delivers
-            and not self.endpoint.deleted
-            and not self.disabling
-            and not self.health.failing
-            and self.wait_until_s <= now_s
-        )
+        return self.takes and not self.disabling and self.wait_until_s <= now_s and not self.health.failing
 
     def window(self, now_s: float) -> int:
         """Room for further hand-offs: free slots plus what it finished in the last second, less what waits."""
         self._roll(int(now_s))
-        busy = self.in_flight + self.queued + self.reserved
+        busy = self.in_flight + self.reserved + len(self.handed) + len(self.claimed)
         return self.cap() + max(self.finished_last_s, self._this_second) - busy
 
     def claim_slots(self) -> int:
@@ -136,7 +140,9 @@ class Channel:
 
     def finished(self, now_s: float) -> None:
         """An attempt ended: counts for the window."""
-        self._roll(int(now_s))
+        second = int(now_s)
+        if second != self._second:
+            self._roll(second)
         self._this_second += 1
 
     def next_job(self) -> Job | None:

@@ -32,6 +32,7 @@ class SharedCommits(Generic[T]):
         self._in_flight_max = in_flight_max
         self._tenants: OrderedDict[str, deque[tuple[T, int, int, float]]] = OrderedDict()
         self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -40,22 +41,24 @@ class SharedCommits(Generic[T]):
         self.oldest_wait_s = 0.0
         """How long the oldest entry of the batch taken last had waited."""
 
-    def put(self, tenant: str, entry: T, items: int, size_bytes: int) -> None:
-        """Add an entry; it commits soon."""
+    def put(self, tenant: str, entry: T, items: int, size_bytes: int, now_s: float) -> None:
+        """Add an entry, at `now_s` of the monotonic clock; it commits soon."""
         queue = self._tenants.get(tenant)
         if queue is None:
             queue = self._tenants[tenant] = deque()
-        queue.append((entry, items, size_bytes, self._clock.monotonic_s()))
+        queue.append((entry, items, size_bytes, now_s))
         self.waiting += 1
         self.waiting_bytes += size_bytes
-        self._quiet.clear()
         if not self._scheduled and len(self._tasks) < self._in_flight_max:
             # call_soon, not now: everything that this turn of the loop brings shares the commit.
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._quiet.clear()
+            self._loop.call_soon(self._flush)
 
-    def oldest_age_s(self) -> float:
-        """How long the oldest waiting entry has waited; 0 when nothing waits."""
+    def oldest_age_s(self, now_s: float) -> float:
+        """How long the oldest waiting entry has waited at `now_s`; 0 when nothing waits."""
         if not self.waiting:
             return 0.0
         tenants = self._tenants
@@ -63,7 +66,7 @@ class SharedCommits(Generic[T]):
             oldest = next(iter(tenants.values()))[0][3]
         else:
             oldest = min(queue[0][3] for queue in tenants.values())
-        return self._clock.monotonic_s() - oldest
+        return now_s - oldest
 
     @property
     def busy(self) -> bool:
@@ -83,20 +86,25 @@ class SharedCommits(Generic[T]):
 
     def _take(self) -> list[T]:
         batch: list[T] = []
+        tenants = self._tenants
         items = size = 0
-        oldest = self._clock.monotonic_s()
-        now = oldest
-        while self._tenants and items < COMMIT_ITEMS_MAX and size < COMMIT_BYTES_MAX:
-            tenant, queue = next(iter(self._tenants.items()))
-            entry, entry_items, entry_bytes, since = queue.popleft()
-            batch.append(entry)
-            items += entry_items
-            size += entry_bytes
-            oldest = min(oldest, since)
+        oldest = now = self._clock.monotonic_s()
+        while tenants and items < COMMIT_ITEMS_MAX and size < COMMIT_BYTES_MAX:
+            tenant, queue = next(iter(tenants.items()))
+            alone = len(tenants) == 1
+            # One tenant's entries are in the order of their coming: the first is the oldest.
+            oldest = min(oldest, queue[0][3])
+            while queue:
+                entry, entry_items, entry_bytes, _ = queue.popleft()
+                batch.append(entry)
+                items += entry_items
+                size += entry_bytes
+                if not alone or items >= COMMIT_ITEMS_MAX or size >= COMMIT_BYTES_MAX:
+                    break
             if not queue:
-                del self._tenants[tenant]
-            elif len(self._tenants) > 1:
-                self._tenants.move_to_end(tenant)
+                del tenants[tenant]
+            elif not alone:
+                tenants.move_to_end(tenant)
         self.waiting -= len(batch)
         self.waiting_bytes -= size
         self.oldest_wait_s = now - oldest

@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from hookline.core.attempt import Outcome, Timing
 from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_MAX
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
+from hookline.core.ids import delivery_id
 from hookline.flow.channel import Channel, Destination, Job
 from hookline.flow.health import HealthKeeper
 from hookline.flow.record import Lease, Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.route import HandOff
-from hookline.flow.send import Send
+from hookline.flow.send import Once, Send
 from hookline.flow.slots import Destinations, Slots
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
@@ -32,6 +32,7 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Claimed, Store
 
 HANDOFF_BYTES_MAX = 64 * 1024 * 1024
+_ORDINALS = tuple(ordinal.to_bytes(4, "big") for ordinal in range(64))
 _LOOKED_AT_MAX = 64
 """Of those who wait for a slot, so many are asked when one is free: the others move up."""
 
@@ -64,12 +65,17 @@ class Deliver(HandOff):
         self._wake = wake
         self._queue = queue
         self._clock = clock
-        self._observer = observer
-        self.slots = Slots(concurrency_max, host_concurrency_max, lambda: recorder.behind)
+        self.observer = observer
+        self.slots = Slots(concurrency_max, host_concurrency_max, recorder.is_behind)
         self._handoff_max = handoff_max
         self._channels: dict[bytes, Channel] = {}
         self.destinations = Destinations(senders, observer)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet: asyncio.Event | None = None
+        """Set when nothing is in flight, once somebody waits for that."""
+        self._starting = False
+        """Within `start` of a sender."""
+        self._abandoned = False
+        """The grace is over: what still ends is nobody's business here."""
         self._handed = 0
         self._handed_bytes = 0
         self.stopping = False
@@ -93,7 +99,7 @@ class Deliver(HandOff):
         channel = self._channels.get(after.id)
         if channel is None:
             return
-        channel.endpoint = after
+        channel.change(after)
         channel.slow.concurrency_max = after.concurrency_max
         if after.deleted:
             self._health.gone(channel)
@@ -112,17 +118,16 @@ class Deliver(HandOff):
 
     # ------------------------------------------------------------------------------------- from the accept commit
 
-    def lease(self, endpoint: Endpoint, event: Event) -> float | None:
+    def lease(self, endpoint: Endpoint, event: Event, now_s: float) -> float | None:
         """Reserve room for a hand-off; None: it is to be claimed from the store."""
-        if self.stopping or endpoint.rate is not None or not endpoint.state.delivers:
+        if self.stopping or endpoint.rate is not None:
             return None
-        if self._handed >= self._handoff_max or self._handed_bytes > HANDOFF_BYTES_MAX or self._recorder.behind:
+        if self._handed >= self._handoff_max or self._handed_bytes > HANDOFF_BYTES_MAX:
             return None
-        channel = self.channel(endpoint.id)
-        if channel is None or channel.overflow:
+        channel = self._channels.get(endpoint.id) or self.channel(endpoint.id)
+        if channel is None or channel.overflow or not endpoint.state.delivers:
             return None
-        now_s = self._clock.monotonic_s()
-        if channel.window(now_s) < 1 or not channel.open(now_s):
+        if not channel.open(now_s) or channel.window(now_s) < 1 or self._recorder.is_behind(now_s):
             return None
         channel.reserved += 1
         self._handed += 1
@@ -136,29 +141,34 @@ class Deliver(HandOff):
         if channel is not None:
             channel.reserved -= 1
 
-    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float) -> None:
+    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float, now_ms: int, now_s: float) -> None:
         """The delivery is committed as leased by us: send it as soon as a slot is free."""
-        now_s = self._clock.monotonic_s()
         job = Job(
-            delivery_id=event.id + ordinal.to_bytes(4, "big"),
-            fence=1,
-            endpoint_id=endpoint_id,
-            event=event,
-            tries=0,
-            attempts=0,
-            lane=event.ordering_key,
-            lease_until_s=now_s + lease_s,
-            since_s=now_s,
-            handed_off=True,
+            event.id + _ORDINALS[ordinal] if ordinal < len(_ORDINALS) else delivery_id(event.id, ordinal),
+            1,
+            endpoint_id,
+            event,
+            0,
+            0,
+            event.ordering_key,
+            now_s + lease_s,
+            now_s,
+            0.0,
+            True,  # noqa: FBT003 - positions are what makes it cheap
         )
         channel = self._channels[endpoint_id]
         channel.reserved -= 1
-        channel.destination.queued += 1
-        channel.handed.append(job)
-        if not self.stopping and channel.open(now_s):
-            self._pump(channel)
-        else:
+        if not channel.open(now_s) or self.stopping:
+            channel.destination.queued += 1
+            channel.handed.append(job)
             self._give_up(channel, channel.take_all())
+        elif channel.handed or channel.claimed or not self.slots.free(channel, now_s):
+            channel.destination.queued += 1
+            channel.handed.append(job)
+            self._pump(channel, now_s)
+        else:
+            # Nobody is before it, and its lease is as long as it can be.
+            self._launch(channel, job, now_ms, now_s)
 
     def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
         """The delivery is committed as pending: to be claimed."""
@@ -215,78 +225,70 @@ class Deliver(HandOff):
 
     # ---------------------------------------------------------------------------------------------------- the pump
 
-    def _pump(self, channel: Channel) -> None:
+    def _pump(self, channel: Channel, now_s: float | None = None) -> None:
         """Start what may start."""
-        while channel.queued and self.slots.free(channel):
+        if not (channel.handed or channel.claimed):
+            return
+        if now_s is None:
+            now_s = self._clock.monotonic_s()
+        now_ms = self._store.now_ms()
+        while (channel.handed or channel.claimed) and self.slots.free(channel, now_s):
             job = channel.next_job()
             assert job is not None
-            if not self._startable(channel, job):
-                continue
-            self._begin(channel, job)
-            # The task runs a turn of the loop later: the endpoint may be another one by then, or not be sent to.
-            slot = self._slot(channel, job, channel.endpoint, channel.destination)
-            task = asyncio.get_running_loop().create_task(slot)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if self._startable(channel, job, now_s):
+                channel.destination.queued -= 1
+                self._launch(channel, job, now_ms, now_s)
 
-    def _startable(self, channel: Channel, job: Job) -> bool:
+    def _startable(self, channel: Channel, job: Job, now_s: float) -> bool:
         """Whether this one may still be sent; otherwise it is released."""
-        now_s = self._clock.monotonic_s()
         endpoint = channel.endpoint
         left_s = job.lease_until_s - now_s
-        probing = job.probe and endpoint.state.delivers and not endpoint.deleted
+        probing = job.probe and channel.takes
         if left_s >= endpoint.timeout_s + START_MARGIN_S and (probing or channel.open(now_s)):
             return True
         self._give_up(channel, [job])
         return False
 
-    def _begin(self, channel: Channel, job: Job) -> None:
+    def _launch(self, channel: Channel, job: Job, now_ms: int, now_s: float) -> None:
+        """Give it to its sender, in a slot of its own."""
         self.slots.take(channel)
         if job.handed_off:
             self._unhanded(job.event)
-
-    async def _slot(self, channel: Channel, job: Job, endpoint: Endpoint, destination: Destination) -> None:
-        """One slot: sends its job, then the next of the same channel, until there is none or others wait."""
-        current: Job | None = job
-        while current is not None:
-            started_ms = self._store.now_ms()
-            started_s = self._clock.monotonic_s()
-            ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            self._send(endpoint, current, partial(_tell, ended))
-            outcome = await ended
-            now_s = self._clock.monotonic_s()
-            self.slots.give(channel, destination)
-            channel.finished(now_s)
-            if not outcome.timing.total_us:
-                outcome.timing = Timing(total_us=int((now_s - started_s) * 1e6))
-            self._ended(channel, endpoint, current, outcome, started_ms)
-            current = self._next(channel, destination)
-            endpoint, destination = channel.endpoint, channel.destination
-            if channel.overflow:
-                self._wake.ready(channel.endpoint.id)
-
-    def _ended(self, channel: Channel, endpoint: Endpoint, job: Job, outcome: Outcome, started_ms: int) -> None:
+        attempt = _Attempt(self, channel, job, now_ms, now_s)
+        self._starting = True
         try:
-            self._recorder.outcome(channel, endpoint, job, outcome, started_ms)
-        except Exception as error:  # noqa: BLE001 - the slot goes on; the lease ends by itself and is taken back
-            self._observer.warn("outcome_defect", endpoint=endpoint.public_id, error=repr(error))
-            self._recorded(channel, job)
+            self._send(attempt.endpoint, job, attempt)
+        finally:
+            self._starting = False
 
-    def _next(self, channel: Channel, destination: Destination) -> Job | None:
-        others = self._unblock(destination)
-        if others or not channel.queued:
-            if channel.queued:
-                self._pump(channel)
-            return None
-        while channel.queued and self.slots.free(channel):
-            job = channel.next_job()
-            assert job is not None
-            if self._startable(channel, job):
-                self._begin(channel, job)
-                if channel.queued:
-                    self._pump(channel)  # after a success there may be a slot more
-                return job
-        return None
+    def ended(self, attempt: _Attempt, outcome: Outcome) -> None:
+        """An attempt has its outcome: it is recorded, and its slot goes to the next."""
+        if self._starting:
+            # Within `start` of its sender: at the loop's next turn, so that a thousand that end at once are no
+            # thousand calls deep.
+            asyncio.get_running_loop().call_soon(self.ended, attempt, outcome)
+            return
+        if self._abandoned:
+            return
+        channel, destination, job = attempt.channel, attempt.destination, attempt.job
+        now_s = self._clock.monotonic_s()
+        self.slots.give(channel, destination)
+        channel.finished(now_s)
+        if not outcome.timing.total_us:
+            outcome.timing = Timing(total_us=int((now_s - attempt.started_s) * 1e6))
+        try:
+            self._recorder.outcome(channel, attempt.endpoint, job, outcome, attempt.started_ms, now_s)
+        except Exception as error:  # noqa: BLE001 - the slot goes on; the lease ends by itself and is taken back
+            self.observer.warn("outcome_defect", endpoint=attempt.endpoint.public_id, error=repr(error))
+            self._recorded(channel, job)
+        if destination.waiting or self.slots.waiting:
+            self._unblock(destination)
+        if channel.handed or channel.claimed:
+            self._pump(channel, now_s)
+        if channel.overflow:
+            self._wake.ready(channel.endpoint.id)
+        if self._quiet is not None and not self.slots.in_flight:
+            self._quiet.set()
 
     def _unblock(self, destination: Destination) -> bool:
         """A slot is free: who waited longest for one of this destination, or of the process, goes first."""
@@ -345,7 +347,7 @@ class Deliver(HandOff):
                 del self._channels[channel.endpoint.id]
         for destination in self.destinations.idle():
             self.next_in_line(destination)
-        if self.slots.waiting and not self._recorder.behind:
+        if self.slots.waiting and not self._recorder.is_behind(now_s):
             self._ask(self.slots.waiting, min(len(self.slots.waiting), _LOOKED_AT_MAX))
 
     def stop(self) -> None:
@@ -355,19 +357,16 @@ class Deliver(HandOff):
             self._give_up(channel, channel.take_all())
 
     async def finished(self, grace_s: float) -> bool:
-        """Wait until nothing is in flight, at most `grace_s`; whether that came about."""
-        tasks = list(self._tasks)
-        if tasks:
+        """Wait until nothing is in flight, at most `grace_s`; whether that came about. What ends later is dropped."""
+        if self.slots.in_flight:
+            self._quiet = asyncio.Event()
             grace = asyncio.ensure_future(self._clock.sleep(grace_s))
-            ended = asyncio.ensure_future(asyncio.wait(tasks))
+            ended = asyncio.ensure_future(self._quiet.wait())
             await asyncio.wait([grace, ended], return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
             grace.cancel()
-        left = [task for task in self._tasks if not task.done()]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        return not left
+        self._abandoned = self.slots.in_flight > 0
+        return not self._abandoned
 
     def _give_up(self, channel: Channel, jobs: Sequence[Job]) -> None:
         if not jobs:
@@ -386,6 +385,23 @@ class Deliver(HandOff):
         self._handed_bytes -= event.size_bytes
 
 
-def _tell(ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not ended.done():
-        ended.set_result(outcome)
+class _Attempt(Once):
+    """An attempt in flight: what its outcome belongs to."""
+
+    __slots__ = ("channel", "deliver", "destination", "job", "started_ms", "started_s")
+
+    def __init__(self, deliver: Deliver, channel: Channel, job: Job, started_ms: int, started_s: float) -> None:
+        # The endpoint and the destination of its start: both may be others by its end.
+        self.endpoint = channel.endpoint
+        self.observer = deliver.observer
+        self.told = False
+        self.deliver = deliver
+        self.channel = channel
+        self.destination = channel.destination
+        self.job = job
+        self.started_ms = started_ms
+        self.started_s = started_s
+
+    def ended(self, outcome: Outcome) -> None:
+        """Its outcome, once."""
+        self.deliver.ended(self, outcome)

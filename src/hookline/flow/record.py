@@ -93,11 +93,15 @@ class Recorder:
     @property
     def behind(self) -> bool:
         """Outcomes wait too long, or too many do: no attempt starts."""
+        return self.is_behind(self._clock.monotonic_s())
+
+    def is_behind(self, now_s: float) -> bool:
+        """The same, where the monotonic clock was read already."""
         commits = self._commits
         told = self._tell.waiting
         late = commits.waiting + told >= WAITING_MAX or self._failing_since_s is not None
         if not late and commits.waiting:
-            late = commits.oldest_age_s() > WAITING_S_MAX
+            late = commits.oldest_age_s(now_s) > WAITING_S_MAX
         if not late and told:
             late = self._tell.oldest_age_s() > WAITING_S_MAX
         if late:
@@ -116,17 +120,20 @@ class Recorder:
 
     # ------------------------------------------------------------------------------------------------- outcomes
 
-    def outcome(self, channel: Channel, endpoint: Endpoint, job: Job, outcome: Outcome, started_ms: int) -> None:
-        """An attempt ended."""
+    def outcome(
+        self, channel: Channel, endpoint: Endpoint, job: Job, outcome: Outcome, started_ms: int, now_s: float
+    ) -> None:
+        """An attempt ended, at `now_s` of the monotonic clock."""
         if not outcome.started:
             if not job.handed_off:
                 channel.leased_by_claim -= 1
             channel.overflow = True
             # The sender had no room (or no file): not at once again.
-            channel.wait_until_s = max(channel.wait_until_s, self._clock.monotonic_s() + RETRY_S)
+            channel.wait_until_s = max(channel.wait_until_s, now_s + RETRY_S)
             self.release([(job.delivery_id, job.fence, endpoint.id)])
             return
-        verdict = judge(outcome, endpoint, tries=job.tries, dice=self._clock.dice(), early=job.early_s > 0)
+        dice = 0.0 if outcome.kind is Kind.DELIVERED else self._clock.dice()  # a success asks for no wait
+        verdict = judge(outcome, endpoint, tries=job.tries, dice=dice, early=job.early_s > 0)
         self._health.judge(channel, endpoint, job, verdict)
         kind = Kind.UNCONFIRMED if verdict.after is State.UNCONFIRMED else outcome.kind
         self._observer.attempted(endpoint, kind, verdict.reason, outcome.status, outcome.timing.total_us / 1_000_000)
@@ -136,20 +143,21 @@ class Recorder:
         wait_s = max(0.0, job.early_s) if verdict.keep_due else verdict.wait_s
         packed = _pack(job, outcome, verdict, endpoint, started_ms, wait_s if after is State.PENDING else None)
         item = RecordItem(
-            delivery_id=job.delivery_id,
-            fence=job.fence,
-            endpoint_id=endpoint.id,
-            tenant=endpoint.tenant,
-            after=after,
-            wait_s=wait_s,
-            tries=verdict.tries,
-            reason=reason,
-            attempt=packed,
-            lane_waits=endpoint.lane != "skip",
+            job.delivery_id,
+            job.fence,
+            endpoint.id,
+            endpoint.tenant,
+            after,
+            wait_s,
+            verdict.tries,
+            0,
+            reason,
+            packed,
+            endpoint.lane != "skip",
         )
         entry = _Entry(item, channel, job)
         if not self._tell.wanted(endpoint, job.event, after, escalate=verdict.escalate):
-            self._put(entry)
+            self._commits.put(endpoint.tenant, entry, 1, 256 + len(packed), now_s)
             return
         news = News(
             endpoint=endpoint,
@@ -204,7 +212,7 @@ class Recorder:
             entry.make_events = make_events
             entry.item = msgspec.structs.replace(entry.item, events=events)
             size += sum(new.event.size_bytes for new in events)
-        self._commits.put(entry.item.tenant, entry, 1, size)
+        self._commits.put(entry.item.tenant, entry, 1, size, self._clock.monotonic_s())
 
     # --------------------------------------------------------------------------------------------------- commit
 
@@ -301,6 +309,9 @@ class Recorder:
         closed: dict[State, int] = {}
         for entry, applied in zip(batch, result.applied, strict=True):
             after = entry.item.after
+            if applied and after is State.DELIVERED and entry.job is not None and entry.job.handed_off:
+                closed[after] = closed.get(after, 0) + 1  # as nearly every one; nobody counts its lease
+                continue
             if applied and after is State.UNCONFIRMED:
                 self.unconfirmed(entry.item.delivery_id)
             elif applied and after not in (State.PENDING, State.HELD):

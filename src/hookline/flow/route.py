@@ -19,14 +19,15 @@ FANOUT_FROM = 256
 COMMIT_ROWS_MAX = 4096
 """Beyond so many delivery rows in one request, further events with several matches are packed too."""
 
-Lease = Callable[[Endpoint, Event], float | None]
-"""Says for how long a delivery is handed off, or None: it is to be claimed from the store."""
+Lease = Callable[[Endpoint, Event, float], float | None]
+"""Says for how long a delivery is handed off, or None: it is to be claimed from the store. The number is the
+monotonic clock."""
 
 
 class HandOff:
     """What accepting needs of delivering; `flow.deliver` is the real one."""
 
-    def lease(self, endpoint: Endpoint, event: Event) -> float | None:
+    def lease(self, endpoint: Endpoint, event: Event, now_s: float) -> float | None:
         """Reserve room and say for how long the delivery is leased; None: no room, it waits in the store."""
         raise NotImplementedError
 
@@ -34,8 +35,8 @@ class HandOff:
         """The reservation is not used."""
         raise NotImplementedError
 
-    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float) -> None:
-        """The delivery is committed as leased: send it."""
+    def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float, now_ms: int, now_s: float) -> None:
+        """The delivery is committed as leased: send it. `now_ms` is the store's clock, `now_s` the monotonic one."""
         raise NotImplementedError
 
     def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
@@ -47,15 +48,17 @@ class HandOff:
         raise NotImplementedError
 
 
-def never_hand_off(_endpoint: Endpoint, _event: Event) -> None:
+def never_hand_off(_endpoint: Endpoint, _event: Event, _now_s: float) -> None:
     """Everything is inserted pending."""
 
 
 def matches(event: Event, registry: Registry) -> list[Endpoint]:
     """The endpoints that want this event, whatever their state: a paused one gets its deliveries, held."""
+    candidates = registry.candidates(event.tenant, event.type)
+    if not candidates:
+        return []
     wanted: list[Endpoint] = []
     document: Mapping[str, object] | None = None
-    candidates = registry.candidates(event.tenant, event.type)
     for endpoint in candidates:
         if endpoint.filter is not None:
             if document is None:
@@ -76,8 +79,10 @@ def new_event(
     dedupe_key: bytes | None = None,
     dedupe_s: float = 86_400.0,
     rows_before: int = 0,
+    now_s: float = 0.0,
 ) -> NewEvent:
-    """The event with its deliveries, to be committed. `rows_before`: delivery rows of this request so far."""
+    """The event with its deliveries, to be committed. `rows_before`: delivery rows of this request so far; `now_s`:
+    the monotonic clock, for hand-offs."""
     key = event.ordering_key
     packed = len(wanted) > FANOUT_FROM or (len(wanted) > 1 and rows_before + len(wanted) > COMMIT_ROWS_MAX)
     deliveries: list[NewDelivery] = []
@@ -87,13 +92,6 @@ def new_event(
         if packed and lane is None:
             fanout.append(endpoint.id)
             continue
-        lease_s = None if wait_s > 0 else lease(endpoint, event)
+        lease_s = None if wait_s > 0 else lease(endpoint, event, now_s)
         deliveries.append(NewDelivery(endpoint.id, len(deliveries) + 1, lane, lease_s))
-    return NewEvent(
-        event=event,
-        deliveries=deliveries,
-        wait_s=wait_s,
-        fanout=b"".join(fanout),
-        dedupe_key=dedupe_key,
-        dedupe_s=dedupe_s,
-    )
+    return NewEvent(event, deliveries, wait_s, b"".join(fanout) if fanout else b"", dedupe_key, dedupe_s)

@@ -32,53 +32,67 @@ class Send:
         self._tokens = tokens
         self._confirm_url = public_url + CONFIRM_PATH
 
-    def start(self, endpoint: Endpoint, job: Job, done: Ended) -> None:
-        """Begin one attempt. `done` is called once, maybe before this returns. Never raises."""
+    def start(self, endpoint: Endpoint, job: Job, once: Once) -> None:
+        """Begin one attempt; `once` is called with its outcome, maybe before this returns. Never raises."""
         sender = self._senders.get(endpoint.kind)
         if sender is None:
-            done(Outcome(Kind.RETRY, reason="connect", detail=f"no sender for kind {endpoint.kind}"))
+            once((Outcome(Kind.RETRY, reason="connect", detail=f"no sender for kind {endpoint.kind}"),))
             return
         confirm_url = None
         if endpoint.confirm_s is not None:
             confirm_url = self._confirm_url + self._tokens.make(job.delivery_id)
         item = Item(job.delivery_id, job.fence, job.event, job.attempts + 1, confirm_url)
-        begin(sender, SendRequest(endpoint, (item,), self._clock.wall_ms()), done, self._observer)
+        begin(sender, SendRequest(endpoint, (item,), self._clock.wall_ms()), once, self._observer)
 
 
-class _Once:
+class Once:
     """What a sender is given to call: passes the first outcome on, and is surprised by a second."""
 
-    __slots__ = ("_done", "_endpoint", "_observer")
+    __slots__ = ("endpoint", "observer", "told")
 
-    def __init__(self, endpoint: Endpoint, done: Ended, observer: Observer) -> None:
-        self._endpoint = endpoint
-        self._done: Ended | None = done
-        self._observer = observer
+    endpoint: Endpoint
+    observer: Observer
+    told: bool
 
     def __call__(self, outcomes: Sequence[Outcome]) -> None:
-        done, self._done = self._done, None
-        if done is None:
-            self._observer.warn("sender_told_twice", kind=self._endpoint.kind, endpoint=self._endpoint.public_id)
+        if self.told:
+            self.observer.warn("sender_told_twice", kind=self.endpoint.kind, endpoint=self.endpoint.public_id)
             return
+        self.told = True
         try:
-            done(outcomes[0])
+            self.ended(outcomes[0])
         except Exception as error:  # noqa: BLE001 - a defect of the flow must not become one of the sender's connection
-            self._observer.warn("outcome_defect", endpoint=self._endpoint.public_id, error=repr(error))
+            self.observer.warn("outcome_defect", endpoint=self.endpoint.public_id, error=repr(error))
 
-    def raised(self, error: Exception) -> None:
-        """`start` raised: that is the outcome, unless there is one already."""
-        outcome = raised(self._observer, self._endpoint, error)
-        if self._done is not None:
-            self((outcome,))
+    def ended(self, outcome: Outcome) -> None:
+        """The outcome."""
+        raise NotImplementedError
 
 
-def begin(sender: Sender, request: SendRequest, done: Ended, observer: Observer) -> None:
-    """Begin an attempt of a request with one item. `done` gets one outcome, once, whatever the sender does."""
-    once = _Once(request.endpoint, done, observer)
+class Told(Once):
+    """One that calls a function."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, endpoint: Endpoint, observer: Observer, done: Callable[[Outcome], None]) -> None:
+        self.endpoint = endpoint
+        self.observer = observer
+        self.told = False
+        self._done = done
+
+    def ended(self, outcome: Outcome) -> None:
+        """Pass it on."""
+        self._done(outcome)
+
+
+def begin(sender: Sender, request: SendRequest, once: Once, observer: Observer) -> None:
+    """Begin an attempt of a request with one item. `once` gets one outcome, whatever the sender does."""
     try:
         sender.start(request, once)
     except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, the delivery is tried again
-        once.raised(error)
+        outcome = raised(observer, once.endpoint, error)
+        if not once.told:
+            once((outcome,))
 
 
 def raised(observer: Observer, endpoint: Endpoint, error: Exception) -> Outcome:

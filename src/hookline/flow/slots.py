@@ -68,9 +68,10 @@ class Destinations:
 
 
 class Slots:
-    """Counts what runs. `behind` says that recording does not keep up: then nothing starts."""
+    """Counts what runs. `behind` says, given the monotonic clock, that recording does not keep up: then nothing
+    starts."""
 
-    def __init__(self, concurrency_max: int, host_concurrency_max: int, behind: Callable[[], bool]) -> None:
+    def __init__(self, concurrency_max: int, host_concurrency_max: int, behind: Callable[[float], bool]) -> None:
         self._concurrency_max = concurrency_max
         self._host_concurrency_max = host_concurrency_max
         self._behind = behind
@@ -79,9 +80,8 @@ class Slots:
         """Channels that wait for a slot of the process, or for recording to keep up."""
 
     def take(self, channel: Channel) -> None:
-        """A queued job of the channel starts."""
+        """A job of the channel starts."""
         channel.in_flight += 1
-        channel.destination.queued -= 1
         channel.destination.in_flight += 1
         self.in_flight += 1
 
@@ -102,16 +102,19 @@ class Slots:
         """That request ended."""
         destination.in_flight -= 1
 
-    def free(self, channel: Channel) -> bool:
+    def free(self, channel: Channel, now_s: float) -> bool:
         """Whether one more attempt of it may start now; where it is not its own cap, it waits in line."""
-        if self._behind() or self.in_flight >= self._limit(channel):
+        in_flight = self.in_flight
+        if self._behind(now_s) or in_flight >= self._limit(channel):
             self._block(channel, self.waiting)
             return False
         if channel.destination.in_flight >= self._host_concurrency_max:
             self._block(channel, channel.destination.waiting)
             return False
-        cap = share(channel.cap(), self._concurrency_max, self.in_flight)
-        return channel.in_flight < (1 if channel.health.failing else cap)
+        running = channel.in_flight
+        if channel.health.failing:
+            return running < 1
+        return running < share(channel.cap(), self._concurrency_max, in_flight)
 
     def _limit(self, channel: Channel) -> int:
         """What may run in this process for such an endpoint: all slots for one that has answered of late."""
@@ -124,7 +127,7 @@ class Slots:
             channel.blocked = True
             line.append(channel)
 
-    def room(self, channel: Channel, asked: int) -> int:
+    def room(self, channel: Channel, asked: int, now_s: float) -> int:
         """How much more of it its destination (of which `asked` is promised already) and the process can take on.
         Where there is none, the channel waits in line and its endpoint is ready again when its turn comes."""
         destination = channel.destination
@@ -132,7 +135,7 @@ class Slots:
         if host <= 0:
             self._block(channel, destination.waiting)
             return 0
-        if self._behind() or self.in_flight >= self._limit(channel):
+        if self._behind(now_s) or self.in_flight >= self._limit(channel):
             self._block(channel, self.waiting)
             return 0
         process = share(channel.cap(), self._concurrency_max, self.in_flight) - channel.in_flight - channel.queued

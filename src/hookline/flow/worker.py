@@ -202,7 +202,7 @@ class Worker:
         else:
             slots = channel.claim_slots()
             if slots > 0:
-                slots = min(slots, self._deliver.slots.room(channel, asked.get(channel.destination, 0)))
+                slots = min(slots, self._deliver.slots.room(channel, asked.get(channel.destination, 0), now_s))
         if slots <= 0:
             return None
         asked[channel.destination] = asked.get(channel.destination, 0) + slots
