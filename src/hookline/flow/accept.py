@@ -65,6 +65,7 @@ class Accept:
         strict: bool = False,
         dedupe_s: float = 86_400.0,
         commits_in_flight: int = 1,
+        before_commit: Callable[[], None] | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -77,7 +78,9 @@ class Accept:
         self._strict = strict
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease
-        self._commits: SharedCommits[_Pending] = SharedCommits(self._commit, clock, in_flight_max=commits_in_flight)
+        self._commits: SharedCommits[_Pending] = SharedCommits(
+            self._commit, clock, in_flight_max=commits_in_flight, before=before_commit
+        )
         self._asked = Asked(store, registry, clock, observer)
         self._draining = False
 

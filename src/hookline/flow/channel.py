@@ -122,7 +122,7 @@ class Channel:
     def cap(self) -> int:
         """How many attempts may run at once now: the endpoint's limit, less while it comes back."""
         cap, most = self.slow.cap, self.endpoint.concurrency_max
-        return cap if cap < most else most
+        return min(most, cap)
 
     def open(self, now_s: float) -> bool:
         """Whether the endpoint takes deliveries at all: active, healthy and not asking for a pause."""

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 COMMIT_ITEMS_MAX = 1000
 COMMIT_BYTES_MAX = 4 * 1024 * 1024
+LINGER_ITEMS_MAX = 128
+"""With so many waiting nobody waits for others to come."""
 
 
 class SharedCommits(Generic[T]):
@@ -24,12 +26,29 @@ class SharedCommits(Generic[T]):
 
     `commit` must not raise; whatever becomes of an entry is its own to tell. An entry is never divided: it counts
     `items` and `size_bytes` against the bounds of a batch, and the one that passes a bound is the batch's last.
+
+    An entry that is not urgent waits up to `linger_s` for others to share its commit with, and for another kind of
+    commit to share the fsync with: `before` is called when a batch of this kind is about to be taken, so that it can
+    say `hurry` to those.
     """
 
-    def __init__(self, commit: Callable[[list[T]], Awaitable[None]], clock: Clock, *, in_flight_max: int = 1) -> None:
+    def __init__(
+        self,
+        commit: Callable[[list[T]], Awaitable[None]],
+        clock: Clock,
+        *,
+        in_flight_max: int = 1,
+        linger_s: float = 0.0,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         self._commit = commit
         self._clock = clock
         self._in_flight_max = in_flight_max
+        self._linger_s = linger_s
+        self._lingering: asyncio.Task[None] | None = None
+        self._urgent = linger_s <= 0
+        """Whether anything that waits is urgent."""
+        self._before = before
         self._tenants: OrderedDict[str, deque[tuple[T, int, int, float]]] = OrderedDict()
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -41,7 +60,9 @@ class SharedCommits(Generic[T]):
         self.oldest_wait_s = 0.0
         """How long the oldest entry of the batch taken last had waited."""
 
-    def put(self, tenant: str, entry: T, items: int, size_bytes: int, now_s: float) -> None:
+    def put(
+        self, tenant: str, entry: T, items: int, size_bytes: int, now_s: float, *, urgent: bool = True
+    ) -> None:
         """Add an entry, at `now_s` of the monotonic clock; it commits soon."""
         queue = self._tenants.get(tenant)
         if queue is None:
@@ -49,13 +70,31 @@ class SharedCommits(Generic[T]):
         queue.append((entry, items, size_bytes, now_s))
         self.waiting += 1
         self.waiting_bytes += size_bytes
+        if urgent:
+            self._urgent = True
         if not self._scheduled and len(self._tasks) < self._in_flight_max:
+            self._soon()
+
+    def hurry(self) -> None:
+        """Nothing that waits is to wait for others any longer."""
+        if self.waiting and not self._scheduled and len(self._tasks) < self._in_flight_max:
+            self._flush()
+
+    def _soon(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._quiet.clear()
+        if self._urgent or self.waiting >= LINGER_ITEMS_MAX:
             # call_soon, not now: everything that this turn of the loop brings shares the commit.
             self._scheduled = True
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._quiet.clear()
             self._loop.call_soon(self._flush)
+        elif self._lingering is None:
+            self._lingering = self._loop.create_task(self._linger())
+
+    async def _linger(self) -> None:
+        await self._clock.sleep(self._linger_s)
+        self._lingering = None
+        self.hurry()
 
     def oldest_age_s(self, now_s: float) -> float:
         """How long the oldest waiting entry has waited at `now_s`; 0 when nothing waits."""
@@ -75,10 +114,16 @@ class SharedCommits(Generic[T]):
 
     async def drained(self) -> None:
         """Return when nothing waits and nothing is in flight."""
+        self._linger_s = 0.0  # it ends: nobody is waited for any more
+        self._urgent = True
+        self.hurry()
         await self._quiet.wait()
 
     def _flush(self) -> None:
         self._scheduled = False
+        self._urgent = self._linger_s <= 0
+        if self._before is not None:
+            self._before()
         while self.waiting and len(self._tasks) < self._in_flight_max:
             task = asyncio.get_running_loop().create_task(self._run(self._take()))
             self._tasks.add(task)
@@ -118,7 +163,7 @@ class SharedCommits(Generic[T]):
         left = self.waiting + len(self._tasks)
         self._tenants.clear()
         self.waiting = self.waiting_bytes = 0
-        for task in self._tasks:
+        for task in (*self._tasks, *([self._lingering] if self._lingering is not None else ())):
             task.cancel()
         if not self._tasks:
             self._quiet.set()
@@ -133,6 +178,6 @@ class SharedCommits(Generic[T]):
                 {"message": "a shared commit raised", "exception": error, "task": task}
             )
         if self.waiting:
-            self._flush()
+            self._soon()
         elif not self._tasks:
             self._quiet.set()

@@ -69,6 +69,9 @@ class Limits(msgspec.Struct, frozen=True):
     """Our own address as the world sees it, without a slash at its end: for links that receivers call."""
     commits_in_flight: int = 1
     """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
+    record_linger_s: float = 0.0
+    """How long a success waits for others, or for an accept, to share its commit with. Nobody waits for it meanwhile:
+    its slot is free. What it adds is in flight a little longer (docs/reliability.md, rule 12)."""
 
 
 class Engine:
@@ -107,6 +110,7 @@ class Engine:
             clock,
             observer,
             commits_in_flight=bounds.commits_in_flight,
+            linger_s=bounds.record_linger_s,
         )
         tokens = keyring.tokens(PURPOSE)
         self.deliver = self._deliver(bounds, tokens)
@@ -120,6 +124,7 @@ class Engine:
             strict=bounds.strict_types,
             dedupe_s=bounds.dedupe_s,
             commits_in_flight=bounds.commits_in_flight,
+            before_commit=self.recorder.hurry,
         )
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
         self.rescue = Rescue(store, self.registry, self.recorder, tell)

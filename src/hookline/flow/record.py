@@ -63,6 +63,7 @@ class Recorder:
         observer: Observer,
         *,
         commits_in_flight: int = 1,
+        linger_s: float = 0.0,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -71,7 +72,9 @@ class Recorder:
         self._wake = wake
         self._clock = clock
         self._observer = observer
-        self._commits: SharedCommits[_Entry] = SharedCommits(self._commit, clock, in_flight_max=commits_in_flight)
+        self._commits: SharedCommits[_Entry] = SharedCommits(
+            self._commit, clock, in_flight_max=commits_in_flight, linger_s=linger_s
+        )
         self._releases: list[Lease] = []
         self._releasing: asyncio.Task[None] | None = None
         self._failing_since_s: float | None = None
@@ -118,6 +121,10 @@ class Recorder:
         """Whether an outcome or a release is not committed yet."""
         return self._commits.busy or self._tell.waiting > 0 or bool(self._releasing and not self._releasing.done())
 
+    def hurry(self) -> None:
+        """Something else is committed now: what waits for company goes with it."""
+        self._commits.hurry()
+
     # ------------------------------------------------------------------------------------------------- outcomes
 
     def outcome(
@@ -157,7 +164,9 @@ class Recorder:
         )
         entry = _Entry(item, channel, job)
         if not self._tell.wanted(endpoint, job.event, after, escalate=verdict.escalate):
-            self._commits.put(endpoint.tenant, entry, 1, 256 + len(packed), now_s)
+            # The next of a lane waits for this one's commit, and so does the cap of what was claimed.
+            urgent = job.lane is not None or not job.handed_off or after is not State.DELIVERED
+            self._commits.put(endpoint.tenant, entry, 1, 256 + len(packed), now_s, urgent=urgent)
             return
         news = News(
             endpoint=endpoint,
