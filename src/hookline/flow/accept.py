@@ -28,9 +28,11 @@ from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, Idempo
 
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
+CLOCK_S: Final = 0.0005
 _ROUTE_TRIES: Final = 10
 
 Allowed = Callable[[str], bool]
+_SINGLE: Final = Note(batch=False, problems=[])
 
 
 class _Pending(msgspec.Struct, gc=False):
@@ -44,6 +46,15 @@ class _Pending(msgspec.Struct, gc=False):
     idempotency: IdempotencyKey | None
     size_bytes: int
     request: AcceptRequest | None = None
+
+
+class _Tally:
+    """What a commit's requests came to, for the observer."""
+
+    __slots__ = ("deliveries", "duplicates", "events")
+
+    def __init__(self) -> None:
+        self.events = self.deliveries = self.duplicates = 0
 
 
 class Accept:
@@ -83,6 +94,9 @@ class Accept:
         )
         self._asked = Asked(store, registry, clock, observer)
         self._draining = False
+        self._looked_s = float("-inf")
+        self._now_ms = 0
+        """The store's clock at `_looked_s`: it is read once per `CLOCK_S`, not for each of a thousand publishes."""
 
     @property
     def busy(self) -> bool:
@@ -113,8 +127,10 @@ class Accept:
         types may be published with this key; None: all.
         """
         try:
-            pending = self._prepare(tenant, headers, content_type, body, done, allowed)
             now_s = self._clock.monotonic_s()
+            if now_s - self._looked_s >= CLOCK_S:
+                self._looked_s, self._now_ms = now_s, self._store.now_ms()
+            pending = self._prepare(tenant, headers, content_type, body, done, allowed, self._now_ms)
             self._bound(pending.size_bytes, now_s)
             if tenant in self._rated:
                 self._rates.take(tenant, len(pending.drafts) + len(pending.note.problems))
@@ -161,22 +177,40 @@ class Accept:
         body: bytes,
         done: Done,
         allowed: Allowed | None,
+        now_ms: int,
     ) -> _Pending:
-        now_ms = self._store.now_ms()
         publication = parse_publication(content_type, headers, body, now_ms)
         idempotency = idempotency_key(tenant, headers, content_type, body, self._dedupe_s) if headers else None
+        if not publication.batch:
+            draft = publication.drafts[0]
+            if isinstance(draft, Refusal):
+                raise draft
+            if allowed is not None and not allowed(draft.type):
+                raise _forbidden(draft.type, "")
+            self._check_type(tenant, draft, "")
+            one = [(draft, self._ids.make(now_ms))]
+            return _Pending(tenant, one, _SINGLE, done, idempotency, len(draft.data) + 512)
+        return self._prepare_batch(tenant, publication.drafts, done, allowed, now_ms, idempotency)
+
+    def _prepare_batch(
+        self,
+        tenant: str,
+        found: Sequence[Draft | Refusal],
+        done: Done,
+        allowed: Allowed | None,
+        now_ms: int,
+        idempotency: IdempotencyKey | None,
+    ) -> _Pending:
         drafts: list[tuple[Draft, bytes]] = []
         problems: list[tuple[int, bytes]] = []
-        for place, draft in enumerate(publication.drafts):
+        for place, draft in enumerate(found):
             try:
                 if isinstance(draft, Refusal):
                     raise draft
                 if allowed is not None and not allowed(draft.type):
-                    raise _forbidden(draft.type, f"/{place}" if publication.batch else "")
-                self._check_type(tenant, draft, f"/{place}" if publication.batch else "")
+                    raise _forbidden(draft.type, f"/{place}")
+                self._check_type(tenant, draft, f"/{place}")
             except Refusal as refusal:
-                if not publication.batch:
-                    raise
                 problems.append((place, msgspec.json.encode(refusal.problem())))
                 continue
             drafts.append((draft, self._ids.make(now_ms)))
@@ -184,7 +218,7 @@ class Accept:
             items = [msgspec.Raw(problem) for _, problem in problems]
             raise Refusal("nothing_acceptable", "No item of the batch is acceptable.", extra={"items": items})
         size_bytes = sum(len(draft.data) + 512 for draft, _ in drafts)
-        return _Pending(tenant, drafts, Note(publication.batch, problems), done, idempotency, size_bytes)
+        return _Pending(tenant, drafts, Note(batch=True, problems=problems), done, idempotency, size_bytes)
 
     def _check_type(self, tenant: str, draft: Draft, at: str) -> None:
         known = self._registry.event_type(tenant, draft.type)
@@ -240,12 +274,17 @@ class Accept:
             self._observer.warn("accept_defect", error=repr(error))
             self._answer(batch[0], refused(_internal()))
         else:
-            now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
-            for pending, result in zip(batch, results, strict=True):
-                try:
-                    self._committed(pending, result, now_ms, now_s)
-                except Exception as error:  # noqa: BLE001 - the others of the commit are durable and to be answered
-                    self._observer.warn("accept_defect", error=repr(error))
+            self._all_committed(batch, results)
+
+    def _all_committed(self, batch: list[_Pending], results: Sequence[AcceptResult]) -> None:
+        now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
+        tally = _Tally()
+        for pending, result in zip(batch, results, strict=True):
+            try:
+                self._committed(pending, result, now_ms, now_s, tally)
+            except Exception as error:  # noqa: BLE001 - the others of the commit are durable and to be answered
+                self._observer.warn("accept_defect", error=repr(error))
+        self._observer.accepted(tally.events, tally.deliveries, tally.duplicates)
 
     async def _divide(self, batch: list[_Pending], error: DataError) -> None:
         """A batch with an item that cannot be stored is halved until the guilty request stands alone."""
@@ -327,7 +366,9 @@ class Accept:
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, item.event)
 
-    def _committed(self, pending: _Pending, result: AcceptResult, now_ms: int, now_s: float) -> None:
+    def _committed(
+        self, pending: _Pending, result: AcceptResult, now_ms: int, now_s: float, tally: _Tally
+    ) -> None:
         request = pending.request
         assert request is not None
         if result.reused:
@@ -340,19 +381,18 @@ class Accept:
         note = unpack_note(result.note) if result.repeated else pending.note
         self._answer(pending, accepted(result.items, note))
         if result.repeated:
-            self._observer.accepted(0, 0, len(result.items))
+            tally.duplicates += len(result.items)
             for item in request.items:
                 self._unused(item)
             return
-        duplicates = deliveries = 0
         for item, outcome in zip(request.items, result.items, strict=True):
             if outcome.duplicate:
-                duplicates += 1
+                tally.duplicates += 1
                 self._unused(item)
                 continue
-            deliveries += outcome.deliveries
+            tally.events += 1
+            tally.deliveries += outcome.deliveries
             self._hand_over(item, outcome.states, now_ms, now_s)
-        self._observer.accepted(len(result.items) - duplicates, deliveries, duplicates)
 
     def _hand_over(self, item: NewEvent, states: bytes, now_ms: int, now_s: float) -> None:
         event = item.event
