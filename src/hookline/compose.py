@@ -65,6 +65,7 @@ EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
 MIB: Final = 1024 * 1024
 GC_AFTER_OBJECTS: Final = 20_000
+RECORD_LINGER_S: Final = 0.005
 
 
 class Program:
@@ -120,6 +121,7 @@ class Program:
                 open_max=settings.open_max,
                 public_url=self.public_url,
                 retention_s=settings.retention_d * 86_400,
+                record_linger_s=RECORD_LINGER_S,
             ),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))

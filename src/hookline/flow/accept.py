@@ -14,38 +14,22 @@ import msgspec
 from hookline.core.delivery import State
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.ids import IdMaker
-from hookline.core.publish import Draft, event_of, parse_publication
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.asked import Asked, Question
 from hookline.flow.commits import SharedCommits
+from hookline.flow.prepare import Allowed, Pending, Prepare
 from hookline.flow.publish_rates import PublishRates
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import dedupe_key, idempotency_key
 from hookline.flow.route import HandOff, Lease, matches, new_event
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
-from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, IdempotencyKey, NewEvent
+from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, NewEvent
 
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
 CLOCK_S: Final = 0.0005
 _ROUTE_TRIES: Final = 10
-
-Allowed = Callable[[str], bool]
-_SINGLE: Final = Note(batch=False, problems=[])
-
-
-class _Pending(msgspec.Struct, gc=False):
-    """A publish that waits for its commit."""
-
-    tenant: str
-    drafts: list[tuple[Draft, bytes]]
-    """The acceptable items, each with its event id."""
-    note: Note
-    done: Done
-    idempotency: IdempotencyKey | None
-    size_bytes: int
-    request: AcceptRequest | None = None
 
 
 class _Tally:
@@ -83,13 +67,12 @@ class Accept:
         self._hand_off = hand_off
         self._clock = clock
         self._observer = observer
-        self._ids = ids
+        self._prepare = Prepare(registry, ids, observer, strict=strict, dedupe_s=dedupe_s).request
         self._rates = PublishRates(registry.events_rates, clock)
         self._rated = registry.events_rates
-        self._strict = strict
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease
-        self._commits: SharedCommits[_Pending] = SharedCommits(
+        self._commits: SharedCommits[Pending] = SharedCommits(
             self._commit, clock, in_flight_max=commits_in_flight, before=before_commit
         )
         self._asked = Asked(store, registry, clock, observer)
@@ -133,7 +116,7 @@ class Accept:
             pending = self._prepare(tenant, headers, content_type, body, done, allowed, self._now_ms)
             self._bound(pending.size_bytes, now_s)
             if tenant in self._rated:
-                self._rates.take(tenant, len(pending.drafts) + len(pending.note.problems))
+                self._rates.take(tenant, len(pending.events) + len(pending.note.problems))
         except Refusal as refusal:
             if refusal.status == 422 and "idempotency-key" in headers and not self._draining:
                 self._ask(tenant, headers, content_type, body, done, refusal)
@@ -145,7 +128,7 @@ class Accept:
             self._observer.warn("accept_defect", error=repr(error))
             done(refused(_internal()))
             return
-        self._commits.put(tenant, pending, len(pending.drafts), pending.size_bytes, now_s)
+        self._commits.put(tenant, pending, len(pending.events), pending.size_bytes, now_s)
 
     def _ask(
         self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done, refusal: Refusal
@@ -169,93 +152,13 @@ class Accept:
         ):
             raise Refusal("overloaded", "Too much waits for the store; try again.", retry_after_s=1)
 
-    def _prepare(
-        self,
-        tenant: str,
-        headers: Mapping[str, str],
-        content_type: str,
-        body: bytes,
-        done: Done,
-        allowed: Allowed | None,
-        now_ms: int,
-    ) -> _Pending:
-        publication = parse_publication(content_type, headers, body, now_ms)
-        idempotency = idempotency_key(tenant, headers, content_type, body, self._dedupe_s) if headers else None
-        if not publication.batch:
-            draft = publication.drafts[0]
-            if isinstance(draft, Refusal):
-                raise draft
-            if allowed is not None and not allowed(draft.type):
-                raise _forbidden(draft.type, "")
-            self._check_type(tenant, draft, "")
-            one = [(draft, self._ids.make(now_ms))]
-            return _Pending(tenant, one, _SINGLE, done, idempotency, len(draft.data) + 512)
-        return self._prepare_batch(tenant, publication.drafts, done, allowed, now_ms, idempotency)
-
-    def _prepare_batch(
-        self,
-        tenant: str,
-        found: Sequence[Draft | Refusal],
-        done: Done,
-        allowed: Allowed | None,
-        now_ms: int,
-        idempotency: IdempotencyKey | None,
-    ) -> _Pending:
-        drafts: list[tuple[Draft, bytes]] = []
-        problems: list[tuple[int, bytes]] = []
-        for place, draft in enumerate(found):
-            try:
-                if isinstance(draft, Refusal):
-                    raise draft
-                if allowed is not None and not allowed(draft.type):
-                    raise _forbidden(draft.type, f"/{place}")
-                self._check_type(tenant, draft, f"/{place}")
-            except Refusal as refusal:
-                problems.append((place, msgspec.json.encode(refusal.problem())))
-                continue
-            drafts.append((draft, self._ids.make(now_ms)))
-        if not drafts:
-            items = [msgspec.Raw(problem) for _, problem in problems]
-            raise Refusal("nothing_acceptable", "No item of the batch is acceptable.", extra={"items": items})
-        size_bytes = sum(len(draft.data) + 512 for draft, _ in drafts)
-        return _Pending(tenant, drafts, Note(batch=True, problems=problems), done, idempotency, size_bytes)
-
-    def _check_type(self, tenant: str, draft: Draft, at: str) -> None:
-        known = self._registry.event_type(tenant, draft.type)
-        if known is None:
-            if self._strict:
-                detail = f"The event type {draft.type} is not in the catalogue."
-                raise Refusal("unknown_event_type", detail, pointer=f"{at}/type")
-            return
-        if known.schema is None or known.mode == "off":
-            return
-        violations = known.schema.violations_of(draft.data, draft.content_type)
-        if not violations:
-            return
-        if known.mode == "warn":
-            self._observer.warn("schema_violation", tenant=tenant, type=draft.type, pointer=violations[0].pointer)
-            return
-        first = violations[0]
-        raise Refusal(
-            "schema_violation",
-            f"The payload breaks the schema of {draft.type}: expected {first.expected}.",
-            pointer=at + first.pointer,
-            extra={
-                "expected": first.expected,
-                "found": first.found,
-                "violations": [
-                    {"pointer": at + v.pointer, "expected": v.expected, "found": v.found} for v in violations
-                ],
-            },
-        )
-
     # ------------------------------------------------------------------------------------------------- commit
 
-    async def _commit(self, batch: list[_Pending]) -> None:
-        self._observer.committed("accept", sum(len(p.drafts) for p in batch), self._commits.oldest_wait_s)
+    async def _commit(self, batch: list[Pending]) -> None:
+        self._observer.committed("accept", sum(len(p.events) for p in batch), self._commits.oldest_wait_s)
         await self._commit_some(batch)
 
-    async def _commit_some(self, batch: list[_Pending]) -> None:
+    async def _commit_some(self, batch: list[Pending]) -> None:
         try:
             results = await self._accept_routed(batch)
         except StoreUnavailable as error:
@@ -276,7 +179,7 @@ class Accept:
         else:
             self._all_committed(batch, results)
 
-    def _all_committed(self, batch: list[_Pending], results: Sequence[AcceptResult]) -> None:
+    def _all_committed(self, batch: list[Pending], results: Sequence[AcceptResult]) -> None:
         now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
         tally = _Tally()
         for pending, result in zip(batch, results, strict=True):
@@ -286,7 +189,7 @@ class Accept:
                 self._observer.warn("accept_defect", error=repr(error))
         self._observer.accepted(tally.events, tally.deliveries, tally.duplicates)
 
-    async def _divide(self, batch: list[_Pending], error: DataError) -> None:
+    async def _divide(self, batch: list[Pending], error: DataError) -> None:
         """A batch with an item that cannot be stored is halved until the guilty request stands alone."""
         if len(batch) > 1:
             half = len(batch) // 2
@@ -295,18 +198,18 @@ class Accept:
             return
         pending = batch[0]
         refusal = Refusal("invalid_event", f"The event cannot be stored: {error}.")
-        if error.item is None or len(pending.drafts) == 1:
+        if error.item is None or len(pending.events) == 1:
             self._observer.refused(refusal.code)
             self._answer(pending, refused(refusal))
             return
         # A client's batch stays together: the guilty item is left out and the rest commits once.
         places = _places(pending)
         problems = sorted([*pending.note.problems, (places[error.item], msgspec.json.encode(refusal.problem()))])
-        del pending.drafts[error.item]
+        del pending.events[error.item]
         pending.note = Note(pending.note.batch, problems)
         await self._commit_some([pending])
 
-    async def _accept_routed(self, batch: list[_Pending]) -> Sequence[AcceptResult]:
+    async def _accept_routed(self, batch: list[Pending]) -> Sequence[AcceptResult]:
         for _ in range(_ROUTE_TRIES):
             version = self._registry.version
             now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
@@ -326,13 +229,12 @@ class Accept:
                     self._give_back(batch)
         raise StoreUnavailable("The configuration changes too fast.")
 
-    def _route(self, pending: _Pending, now_ms: int, now_s: float) -> AcceptRequest:
+    def _route(self, pending: Pending, now_ms: int, now_s: float) -> AcceptRequest:
         items: list[NewEvent] = []
         rows = 0
-        for draft, event_id in pending.drafts:
-            event = event_of(draft, event_id, pending.tenant)
-            wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0
-            key = dedupe_key(event) if draft.source_id is not None else None
+        for event in pending.events:
+            wait_s = max(0.0, (event.deliver_at_ms - now_ms) / 1000) if event.deliver_at_ms is not None else 0.0
+            key = dedupe_key(event) if event.source_id is not None else None
             try:
                 item = new_event(
                     event,
@@ -353,7 +255,7 @@ class Accept:
         note = pack_note(pending.note) if pending.idempotency is not None else b""
         return AcceptRequest(pending.tenant, items, pending.idempotency, note)
 
-    def _give_back(self, batch: list[_Pending]) -> None:
+    def _give_back(self, batch: list[Pending]) -> None:
         for pending in batch:
             if pending.request is None:
                 continue
@@ -366,9 +268,7 @@ class Accept:
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, item.event)
 
-    def _committed(
-        self, pending: _Pending, result: AcceptResult, now_ms: int, now_s: float, tally: _Tally
-    ) -> None:
+    def _committed(self, pending: Pending, result: AcceptResult, now_ms: int, now_s: float, tally: _Tally) -> None:
         request = pending.request
         assert request is not None
         if result.reused:
@@ -409,22 +309,18 @@ class Accept:
         if item.fanout:
             self._hand_off.unfold()
 
-    def _answer(self, pending: _Pending, answer: Answer) -> None:
+    def _answer(self, pending: Pending, answer: Answer) -> None:
         try:
             pending.done(answer)
         except Exception as error:  # noqa: BLE001 - one publisher's connection is not the others' business
             self._observer.warn("answer_failed", error=repr(error))
 
 
-def _forbidden(event_type: str, at: str) -> Refusal:
-    return Refusal("forbidden", f"This key may not publish events of the type {event_type}.", pointer=f"{at}/type")
-
-
 def _internal() -> Refusal:
     return Refusal("internal", "This is a defect of the server; nothing is known to be stored.")
 
 
-def _places(pending: _Pending) -> list[int]:
+def _places(pending: Pending) -> list[int]:
     """The place in the client's batch of each item that is still in."""
     out = {place for place, _ in pending.note.problems}
-    return [place for place in range(len(pending.drafts) + len(out)) if place not in out]
+    return [place for place in range(len(pending.events) + len(out)) if place not in out]

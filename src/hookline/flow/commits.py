@@ -60,9 +60,7 @@ class SharedCommits(Generic[T]):
         self.oldest_wait_s = 0.0
         """How long the oldest entry of the batch taken last had waited."""
 
-    def put(
-        self, tenant: str, entry: T, items: int, size_bytes: int, now_s: float, *, urgent: bool = True
-    ) -> None:
+    def put(self, tenant: str, entry: T, items: int, size_bytes: int, now_s: float, *, urgent: bool = True) -> None:
         """Add an entry, at `now_s` of the monotonic clock; it commits soon."""
         queue = self._tenants.get(tenant)
         if queue is None:

@@ -17,12 +17,13 @@ from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_M
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
 from hookline.core.ids import delivery_id
+from hookline.flow.attempt import Attempt
 from hookline.flow.channel import Channel, Destination, Job
 from hookline.flow.health import HealthKeeper
 from hookline.flow.record import Lease, Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.route import HandOff
-from hookline.flow.send import Once, Send
+from hookline.flow.send import Send
 from hookline.flow.slots import Destinations, Slots
 from hookline.flow.wake import Wake
 from hookline.ports.clock import Clock
@@ -254,14 +255,14 @@ class Deliver(HandOff):
         self.slots.take(channel)
         if job.handed_off:
             self._unhanded(job.event)
-        attempt = _Attempt(self, channel, job, now_ms, now_s)
+        attempt = Attempt(self.ended, self.observer, channel, job, now_ms, now_s)
         self._starting = True
         try:
             self._send(attempt.endpoint, job, attempt)
         finally:
             self._starting = False
 
-    def ended(self, attempt: _Attempt, outcome: Outcome) -> None:
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt has its outcome: it is recorded, and its slot goes to the next."""
         if self._starting:
             # Within `start` of its sender: at the loop's next turn, so that a thousand that end at once are no
@@ -383,25 +384,3 @@ class Deliver(HandOff):
     def _unhanded(self, event: Event) -> None:
         self._handed -= 1
         self._handed_bytes -= event.size_bytes
-
-
-class _Attempt(Once):
-    """An attempt in flight: what its outcome belongs to."""
-
-    __slots__ = ("channel", "deliver", "destination", "job", "started_ms", "started_s")
-
-    def __init__(self, deliver: Deliver, channel: Channel, job: Job, started_ms: int, started_s: float) -> None:
-        # The endpoint and the destination of its start: both may be others by its end.
-        self.endpoint = channel.endpoint
-        self.observer = deliver.observer
-        self.told = False
-        self.deliver = deliver
-        self.channel = channel
-        self.destination = channel.destination
-        self.job = job
-        self.started_ms = started_ms
-        self.started_s = started_s
-
-    def ended(self, outcome: Outcome) -> None:
-        """Its outcome, once."""
-        self.deliver.ended(self, outcome)

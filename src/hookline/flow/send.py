@@ -55,6 +55,7 @@ class Once:
     told: bool
 
     def __call__(self, outcomes: Sequence[Outcome]) -> None:
+        """What the sender says."""
         if self.told:
             self.observer.warn("sender_told_twice", kind=self.endpoint.kind, endpoint=self.endpoint.public_id)
             return

@@ -110,10 +110,8 @@ class NewRows:
         now_ms = transaction.now_ms
         moves = transaction.moves
         blobs = self._endpoints
-        root = event.id
         tenant = event.tenant
-        size_bytes = len(event.data)
-        due_ms = now_ms + int(item.wait_s * 1000)
+        due_ms = now_ms + int(item.wait_s * 1000) if item.wait_s else now_ms
         states = bytearray()
         for delivery in item.deliveries:
             if delivery.lane is not None:
@@ -123,16 +121,16 @@ class NewRows:
             blob = blobs.get(endpoint_id)
             if blob is None:
                 blob = blobs[endpoint_id] = bytearray(endpoint_id)
-            key = bytearray(root)
-            key += _FIRST if delivery.ordinal == 1 else delivery.ordinal.to_bytes(4, "big")
+            ordinal = delivery.ordinal
+            key = bytearray(event.id + (_FIRST if ordinal == 1 else ordinal.to_bytes(4, "big")))
             lease_s = delivery.lease_s
             if lease_s is not None and self._hand_off:
                 state = _LEASED
                 lease_until_ms = now_ms + int(lease_s * 1000)
-                self._open += (key, blob, tenant, _LEASED, due_ms, 1, lease_until_ms, 1, size_bytes)
+                self._open += (key, blob, tenant, _LEASED, due_ms, 1, lease_until_ms, 1, len(event.data))
             else:
                 state = _PENDING
-                self._open += (key, blob, tenant, _PENDING, due_ms, 0, 0, 0, size_bytes)
+                self._open += (key, blob, tenant, _PENDING, due_ms, 0, 0, 0, len(event.data))
                 lanes.sooner(self.due_s, endpoint_id, item.wait_s)
             states.append(state)
             move = (tenant, endpoint_id, NEW, state)
