@@ -21,8 +21,8 @@ check: $(V)/.test ## format, lint, types, import rules
 	@$(V)/bin/mypy
 	@$(V)/bin/lint-imports --no-cache
 
-bench: $(V)/.run ## what it costs, as ratios in one run (needs a C compiler and wrk)
-	@$(V)/bin/python bench/run.py
+bench: $(V)/.run ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
+	@$(V)/bin/python -m bench
 
 crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
