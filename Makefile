@@ -21,7 +21,7 @@ check: $(V)/.test ## format, lint, types, import rules
 	@$(V)/bin/mypy
 	@$(V)/bin/lint-imports --no-cache
 
-bench: $(V)/.run ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
+bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
 	@$(V)/bin/python -m bench
 
 crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
@@ -37,6 +37,7 @@ lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock -o requirements-bench.lock
 
 clean: ## forget the environment
 	@rm -rf $(V)
@@ -52,4 +53,8 @@ $(V)/.run: requirements.lock pyproject.toml | $(V)/bin/python
 
 $(V)/.test: requirements-dev.lock $(V)/.run
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(V)/.bench: requirements-bench.lock $(V)/.run
+	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@touch $@

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.machine import describe, revision
 from bench.measure import Bench
+from bench.profiling import profile
 from bench.usual import usual
 
 
@@ -30,8 +31,10 @@ def number(name: str, otherwise: int = 0) -> int:
 
 def choose(bench: Bench) -> None:
     """What the variables ask for."""
-    rounds = max(1, number("ROUNDS", 1))
-    usual(bench, rounds)
+    if os.environ.get("PROFILE"):
+        profile(bench, os.environ["PROFILE"])
+    else:
+        usual(bench, max(1, number("ROUNDS", 1)))
 
 
 def main() -> None:
