@@ -15,9 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.base import compare
 from bench.machine import describe, revision
 from bench.measure import Bench
 from bench.profiling import profile
+from bench.stored import history, keys
 from bench.usual import usual
 
 
@@ -31,10 +33,17 @@ def number(name: str, otherwise: int = 0) -> int:
 
 def choose(bench: Bench) -> None:
     """What the variables ask for."""
+    rounds = number("ROUNDS")
     if os.environ.get("PROFILE"):
         profile(bench, os.environ["PROFILE"])
+    elif os.environ.get("BASE"):
+        compare(bench, os.environ["BASE"], rounds)
+    elif number("ROWS"):
+        history(bench, number("ROWS"), rounds)
+    elif number("KEYS"):
+        keys(bench, number("KEYS"), rounds)
     else:
-        usual(bench, max(1, number("ROUNDS", 1)))
+        usual(bench, rounds or 1)
 
 
 def main() -> None:

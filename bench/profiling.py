@@ -1,7 +1,8 @@
 """`make bench PROFILE=1`: where the program's time goes under load: by function and by module with py-spy, and in C and
 the kernel with perf, where that is installed.
 
-The rate is 85 % of what the closed loop reaches (or `RATE`), so that every path is the one that a healthy program takes.
+The rate is 85 % of what the closed loop reaches (or `RATE`), so that events take the way they take in a healthy
+program.
 `PROFILE=accept` profiles accepting alone.
 """
 

@@ -11,7 +11,8 @@ INSERT_S = 2.0
 WARM_S = 1.5
 CLOSED_S = 4.0
 STEP_S = 4.0
-STEPS = 5
+STEPS_MAX = 7
+CLOSE_ENOUGH = 1.06
 FINAL_S = 10.0
 FINALS_MAX = 5
 HALF_S = 8.0
@@ -30,32 +31,40 @@ GROUPED = "bare insert, grouped"
 
 
 def highest(bench: Bench, server: Server) -> Figures:
-    """The run at the highest rate that can be held: a closed loop guesses it, paced steps halve the interval, and a
-    longer run has the last word."""
+    """The run at the highest rate that can be held: a closed loop guesses it, paced steps close in on it, and a longer
+    run has the last word."""
     rate = bench.run(server, seconds=CLOSED_S).whole_s
-    low, high = 0.0, 0.0
+    low = high = 0.0
     allowed_s = BACKLOG_S * STEP_S / FINAL_S  # a surplus grows with time: a short step may leave less than the long run
-    for _ in range(STEPS):
+    for _ in range(STEPS_MAX):
         settle()
         found = bench.run(server, seconds=STEP_S, rate=rate)
         held = found.held(allowed_s)
-        say = "held" if held else "not held"
-        print(f"  {rate:8,.0f}/s {say:9} backlog {found.backlog:7,.0f}, latest publish {found.late_ms:.0f} ms late")
+        _say_step(rate, found, held=held)
         if held:
             low = rate
         else:
             high = rate
-        rate = (low + high) / 2 if low and high else rate * (1.15 if held else 0.85)
+        if low and high and high / low < CLOSE_ENOUGH:
+            break
+        rate = (low + high) / 2 if low and high else rate * (1.25 if held else 0.75)
     rate = low or rate
     for _ in range(FINALS_MAX):
         settle()
         found = bench.run(server, seconds=FINAL_S, rate=rate)
-        if found.held(BACKLOG_S):
+        held = found.held(BACKLOG_S)
+        _say_step(rate, found, held=held)
+        if held:
             return found
-        print(f"  {rate:8,.0f}/s not held for {FINAL_S:g} s (backlog {found.backlog:,.0f})")
         rate *= 0.95
     bench.faults.check(holds=False, otherwise="no rate could be held")
     return found
+
+
+def _say_step(rate: float, found: Figures, *, held: bool) -> None:
+    what = "held" if held else "not held"
+    backlog = f"backlog {found.backlog:,.0f}, latest publish {found.late_ms:.0f} ms late"
+    print(f"  {rate:8,.0f}/s {what:9} {backlog}; the program had {found.busy:.0%} of its core", flush=True)
 
 
 def one_round(bench: Bench) -> dict[str, Figures]:
