@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 from bench.base import compare
+from bench.crowds import fanout, opened
+from bench.formats import formats
 from bench.machine import describe, revision
 from bench.measure import Bench
 from bench.profiling import profile
@@ -40,6 +42,12 @@ def choose(bench: Bench) -> None:
         compare(bench, os.environ["BASE"], rounds)
     elif number("ROWS"):
         history(bench, number("ROWS"), rounds)
+    elif number("OPEN"):
+        opened(bench, number("OPEN"))
+    elif number("FANOUT"):
+        fanout(bench, number("FANOUT"))
+    elif number("FORMATS"):
+        formats(bench, rounds)
     elif number("KEYS"):
         keys(bench, number("KEYS"), rounds)
     else:

@@ -60,11 +60,12 @@ class Load:
         return self._next + NUMBERS_PER_RUN > NUMBERS_MAX
 
     def start(self, port: int, template: Template, **options: float) -> Running:
-        """Begin to publish; `options` are those of load.c."""
+        """Begin to publish; `options` are those of load.c (`first` is chosen)."""
         file = self._folder / f"request-{next(self._files)}"
         file.write_bytes(template.request)
-        words = [f"port={port}", f"request={file}", f"first={self._next}"]
-        words += [f"{name}={value:g}" if value < 1e5 else f"{name}={value:.0f}" for name, value in options.items()]
+        options = {"first": self._next} | options
+        words = [f"port={port}", f"request={file}"]
+        words += [f"{name}={value:.9g}" for name, value in options.items()]
         self._next += NUMBERS_PER_RUN
         return Running(subprocess.Popen([str(self._binary), *words], stdout=subprocess.PIPE, text=True), self._core)
 

@@ -142,7 +142,7 @@ class Bench:
         *,
         seconds: float,
         rate: float = 0.0,
-        count: int = 0,
+        connections: int = 0,
         delivers: bool = True,
     ) -> Figures:
         """Publish for so long, as much as possible or `rate` events a second, and wait until all is delivered.
@@ -153,11 +153,9 @@ class Bench:
             self.reset()
         self.sink.window()
         before, books, cpu_s = self.sink.counts(), server.stats(), server.cpu_parts()
-        paced = {"rate": rate / publish.events, "connections": PACED_CONNECTIONS}
-        options = paced if rate else {"connections": CLOSED_CONNECTIONS}
-        if count:
-            options["count"] = count
-        published = self.load.run(server.port, publish, seconds=seconds, **options)
+        connections = connections or (PACED_CONNECTIONS if rate else CLOSED_CONNECTIONS)
+        options = {"rate": rate / publish.events, "connections": connections, "seconds": seconds}
+        published = self.load.run(server.port, publish, **options)
         busy_s = sum(server.cpu_parts()) - sum(cpu_s)
         at_end = self.sink.counts()
         left = server.drained(DRAIN_S_MAX)

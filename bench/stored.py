@@ -51,10 +51,9 @@ def history(bench: Bench, rows: int, rounds: int) -> None:
         bench.faults.check(stored["delivered"] >= rows, f"filled with {rows}, in the books {stored['delivered']}")
         taken: dict[str, list[Figures]] = {"empty store": [], f"{rows:,} stored events": []}
         names = list(taken)
-        for number in range(rounds or ROUNDS):
-            for name, server in (
-                zip(names, (empty, full), strict=True) if number % 2 == 0 else _reversed(names, empty, full)
-            ):
+        sides = list(zip(names, (empty, full), strict=True))
+        for _ in range(rounds or ROUNDS):
+            for name, server in sides:
                 bench.run(server, seconds=WARM_S)
                 settle()
                 taken[name].append(bench.run(server, seconds=CLOSED_S))
