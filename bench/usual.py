@@ -98,12 +98,13 @@ def one_round(bench: Bench) -> dict[str, Figures]:
 
 
 def _commits(server: Server) -> tuple[float, float]:
+    """Items accepted so far, and the commits that they shared."""
     found = server.metrics()
-    name = "hookline_commit_items"
-    return tuple(
-        sum(v for k, v in found.items() if k.startswith(f"{name}_{part}") and "accept" in k)
-        for part in ("sum", "count")
-    )
+
+    def total(part: str) -> float:
+        return sum(v for k, v in found.items() if k.startswith(f"hookline_commit_items_{part}") and "accept" in k)
+
+    return total("sum"), total("count")
 
 
 def _per_commit(before: tuple[float, float], after: tuple[float, float]) -> float:
