@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.base import compare
 from bench.crowds import fanout, opened
 from bench.formats import formats
-from bench.machine import describe, revision
+from bench.machine import describe, disk, revision
 from bench.measure import Bench
 from bench.profiling import profile
 from bench.stored import history, keys
@@ -57,9 +57,11 @@ def choose(bench: Bench) -> None:
 def main() -> None:
     """Run it."""
     began = time.monotonic()
+    if os.environ.get("NICE"):
+        os.nice(int(os.environ["NICE"]))  # below 0 where others work on the machine, and where one may
     with tempfile.TemporaryDirectory(prefix="hookline-bench-", dir=os.environ.get("BENCH_DIR") or None) as name:
         bench = Bench(Path(name))
-        print(f"commit {revision() or 'unknown'}; {describe()}; {bench.cores}", flush=True)
+        print(f"commit {revision() or 'unknown'}; {describe()}; {disk(Path(name))}; {bench.cores}", flush=True)
         try:
             choose(bench)
         finally:

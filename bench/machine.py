@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +61,31 @@ def describe() -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES / 2**30
     python = f"Python {platform.python_version()}"
     return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Linux {platform.release()}, {python}"
+
+
+def core_busy_s(core: int | None) -> float:
+    """Seconds that a core (None: all of them) has worked so far, whoever for."""
+    name = "cpu" if core is None else f"cpu{core}"
+    for line in Path("/proc/stat").read_text().splitlines():
+        label, *ticks = line.split()
+        if label == name:
+            idle_and_waiting = int(ticks[3]) + int(ticks[4])
+            return (sum(int(tick) for tick in ticks[:8]) - idle_and_waiting) / TICKS
+    return 0.0
+
+
+def disk(folder: Path) -> str:
+    """What kind of disk a folder is on, and how long flushing 4 kB to it takes."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=False).stdout
+    path, took_ms = folder / "flush", []
+    with path.open("wb", buffering=0) as file:
+        for _ in range(200):
+            began = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fdatasync(file.fileno())
+            took_ms.append((time.perf_counter() - began) * 1000)
+    path.unlink()
+    return f"{kind.strip() or 'unknown'} disk, {statistics.median(took_ms):.2f} ms to flush 4 kB"
 
 
 def revision() -> str:

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from bench.load import NUMBERS_PER_RUN, Load, Published
-from bench.machine import HERE, Cores, Faults, build, choose_cores, pin
+from bench.machine import HERE, Cores, Faults, build, choose_cores, core_busy_s, pin
 from bench.server import Server
 from bench.sink import Counts, Sink
 from bench.template import Template, bare_body, template
@@ -44,7 +44,9 @@ class Figures:
     system_share: float = 0.0
     """How much of that was the kernel's."""
     busy: float = 0.0
-    """Of its core, while it was published."""
+    """The measured process's share of its core, while it was published."""
+    others: float = 0.0
+    """What anything else had of that core meanwhile: the neighbours' noise."""
     publish_p50_ms: float = 0.0
     publish_p99_ms: float = 0.0
     e2e_p50_ms: float = 0.0
@@ -153,10 +155,12 @@ class Bench:
             self.reset()
         self.sink.window()
         before, books, cpu_s = self.sink.counts(), server.stats(), server.cpu_parts()
+        core_s = core_busy_s(self.cores.program)
         connections = connections or (PACED_CONNECTIONS if rate else CLOSED_CONNECTIONS)
         options = {"rate": rate / publish.events, "connections": connections, "seconds": seconds}
         published = self.load.run(server.port, publish, **options)
         busy_s = sum(server.cpu_parts()) - sum(cpu_s)
+        others_s = core_busy_s(self.cores.program) - core_s - busy_s if self.cores.program is not None else 0.0
         at_end = self.sink.counts()
         left = server.drained(DRAIN_S_MAX)
         used = [now - then for now, then in zip(server.cpu_parts(), cpu_s, strict=True)]
@@ -166,7 +170,9 @@ class Bench:
         for name in ("events", "delivered") if delivers else ("events",):
             found = changed[name] - books[name]
             self.faults.check(found == published.events, f"published {published.events}, in the books {found} {name}")
-        return _figures(published, before, at_end, after, used, busy_s)
+        measured = _figures(published, before, at_end, after, used)
+        of_core = {"busy": busy_s / published.seconds, "others": max(0.0, others_s) / published.seconds}
+        return replace(measured, **of_core)
 
     def _prove(self, published: Published, publish: Template, before: Counts, after: Counts, *, delivers: bool) -> None:
         check = self.faults.check
@@ -185,9 +191,7 @@ class Bench:
         check(after.not_signed == before.not_signed, "deliveries without a signature came to the sink")
 
 
-def _figures(
-    published: Published, before: Counts, at_end: Counts, after: Counts, used: Sequence[float], busy_s: float
-) -> Figures:
+def _figures(published: Published, before: Counts, at_end: Counts, after: Counts, used: Sequence[float]) -> Figures:
     events = max(1, published.events)
     until_end_s = (at_end.now_ns - published.begun_ns) / 1e9
     at_sink = at_end.once.distinct - before.once.distinct
@@ -201,7 +205,6 @@ def _figures(
         late_ms=published.late_max_us / 1000,
         cpu_us=sum(used) / events * 1e6,
         system_share=used[1] / max(sum(used), 1e-9),
-        busy=busy_s / published.seconds,
         publish_p50_ms=published.p50_us / 1000,
         publish_p99_ms=published.p99_us / 1000,
         e2e_p50_ms=latencies.p50_us / 1000,

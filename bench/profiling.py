@@ -80,10 +80,11 @@ def _sampled(found: list[Stack], cpu_us: float) -> None:
     inclusive: Counter[str] = Counter()
     threads: Counter[str] = Counter()
     for stack in found:
-        threads[re.sub(r"\s*\(.*?\)$", "", stack.frames[0])] += stack.count
+        threads[stack.frames[0].partition(": ")[2]] += stack.count
         for frame in set(stack.frames[1:]):
             inclusive[frame] += stack.count
-    print(f"{total} samples of running threads; C code counts for the Python function that called it")
+    print(f"{total} samples of running threads; C code counts for the Python function that called it,")
+    print("so Runner.run alone is the event loop itself: sockets, callbacks")
     _say("thread", threads, total, cpu_us, 8)
     _say("package, alone", alone(_part), total, cpu_us, 25)
     _say("module, alone", alone(_module), total, cpu_us, 30)
