@@ -57,8 +57,6 @@ def choose(bench: Bench) -> None:
 def main() -> None:
     """Run it."""
     began = time.monotonic()
-    if os.environ.get("NICE"):
-        os.nice(int(os.environ["NICE"]))  # below 0 where others work on the machine, and where one may
     with tempfile.TemporaryDirectory(prefix="hookline-bench-", dir=os.environ.get("BENCH_DIR") or None) as name:
         bench = Bench(Path(name))
         print(f"commit {revision() or 'unknown'}; {describe()}; {disk(Path(name))}; {bench.cores}", flush=True)
