@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.fuzz.seeds import seeds, words
 from tests.fuzz.targets import TARGETS
 
-EXAMPLES = 250
+EXAMPLES = 150
 CHANGED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 

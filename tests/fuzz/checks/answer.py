@@ -33,7 +33,8 @@ def outcome(reader: AnswerReader) -> Read:
     """What may not depend on where the bytes were cut. (`reusable` may: bytes after the end are seen or not.)"""
     assert reader.fault is None or "\n" not in reader.fault
     faulty = reader.fault is not None
-    return faulty, *(() if faulty else (reader.complete, reader.cut, reader.status, reader.headers, reader.body))
+    complete = reader.complete and not reader.cut  # what came with the piece in which it was cut may be the rest
+    return faulty, *(() if faulty else (complete, reader.cut, reader.status, reader.headers, reader.body))
 
 
 def bounded(reader: AnswerReader, body_max: int, *, whole: bool) -> None:

@@ -27,6 +27,8 @@ from hookline.web.server import Front
 KEY = "hl_acceptance_0123456789"
 PEER = "192.0.2.1"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FAULTS = {400, 413, 414, 431}
+"""What ends a connection with one answer for any of several faults."""
 BYTEWISE_BYTES_MAX = 400
 SMALL = Limits(
     header_bytes_max=512, header_fields_max=8, target_bytes_max=64, publish_bytes_max=64, linger_bytes_max=256
@@ -215,6 +217,20 @@ def statuses(output: bytes) -> list[int]:
     return found
 
 
+def same(one: Conversation, other: Conversation) -> bool:
+    """Whether two conversations are the same. Of two faults in one request, that which comes first is told: bytes that
+    come together are found malformed before their fields are counted."""
+    if one.outcome == other.outcome:
+        return True
+    first, second = (statuses(each.output.replace(CONTINUE, b"")) for each in (one, other))
+    return (
+        one.outcome[1:] == other.outcome[1:]
+        and one.closed
+        and first[:-1] == second[:-1]
+        and {*first[-1:], *second[-1:]} <= FAULTS
+    )
+
+
 def cut(data: bytes, seed: int) -> list[bytes]:
     """`data` in pieces, by a seed."""
     dice, pieces, at = random.Random(seed), [], 0
@@ -266,10 +282,10 @@ def check(data: bytes) -> None:
     whole = bench().converse([data] if data else [])
     assert all(status < 500 for status in statuses(whole.output)), whole.output
     pieces = bench().converse(cut(data, seed))
-    assert pieces.outcome == whole.outcome
+    assert same(pieces, whole), (pieces.outcome, whole.outcome)
     if len(data) <= BYTEWISE_BYTES_MAX:
         single = bench().converse([data[at : at + 1] for at in range(len(data))])
-        assert single.outcome == whole.outcome
+        assert same(single, whole), (single.outcome, whole.outcome)
     agree(whole.understood, by_h11(data))
     limited = bench(small=True).converse(cut(data, seed))
     assert all(status < 500 for status in statuses(limited.output)), limited.output

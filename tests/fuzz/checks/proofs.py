@@ -78,7 +78,7 @@ def signed(secret: str, header: str, now_s: int, body: bytes) -> None:
     assert not taken({**headers, "Webhook-Id": "msg_2"}, body, secret, now_s)
     assert not taken({**headers, "Webhook-Timestamp": str(now_s + 1)}, body, secret, now_s)
     assert not taken(headers, body, secret, now_s + 301)
-    assert not taken(headers, body, "whsec_AAAA", now_s)
+    assert not taken(headers, body, "whsec_AQID", now_s)
 
 
 def reference(headers: dict[str, str], body: bytes, secret: str) -> None:
