@@ -137,6 +137,20 @@ def check(data: bytes) -> None:
             if isinstance(draft, Draft):
                 assert strict_json(draft.data) == item["data"]
                 assert draft.data in body
+        no_member_twice(body)
+
+
+def no_member_twice(body: bytes) -> None:
+    """Raise if the one event that was taken says a member twice."""
+    if body.lstrip(b" \t\r\n").startswith(b"{"):
+        tops: list[list[str]] = []
+
+        def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+            tops.append([name for name, _ in found])
+            return dict(found)
+
+        json.loads(body.decode(), object_pairs_hook=pairs, parse_int=str, parse_float=str)
+        assert len(set(tops[-1])) == len(tops[-1]), tops[-1]
 
 
 def really_malformed(body: bytes) -> None:
