@@ -66,7 +66,7 @@ def test_rule_12_a_zombie_repeats_only_what_was_in_flight(tmp_path: Path):
         print(
             f"\nstopped for {STOPS_S} s: {len(journal.acked)} events acknowledged, {result.delivered} deliveries, lost "
             f"{len(result.lost)}, phantom {len(result.phantom)}, corrupt {len(result.corrupt)}, duplicates "
-            f"{len(result.duplicates)} (in flight at the stops: {len(in_flight)}), outcomes that came too late: {fenced}"
+            f"{len(result.duplicates)} (in flight at the stops: {len(in_flight)}), outcomes fenced off: {fenced}"
         )
         assert set(journal.meant) == set(journal.acked)
         assert result.nothing_wrong
