@@ -49,7 +49,8 @@ class Journal:
 
 
 class Publishers:
-    """Threads that publish, each one event after the other's 202, the same id again until it is acknowledged."""
+    """Threads that publish, each one event after the other's 202, the same id again until it is acknowledged. They are
+    numbered from `first`."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Publishers:
         pause_s: float = 0.02,
         fill_bytes: int = 500,
         answer_s_max: float = 10.0,
+        first: int = 0,
     ) -> None:
         self.journal = Journal()
         self.count = count
@@ -70,7 +72,7 @@ class Publishers:
         self._answer_s_max = answer_s_max
         self._stop = threading.Event()
         self._given_up = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(count)]
+        self._threads = [threading.Thread(target=self._run, args=(first + n,), daemon=True) for n in range(count)]
 
     def start(self) -> Publishers:
         """Begin."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.program import Program, needs, until
 from tests.acceptance.receiver import Answer, Hit, receiving
-from tests.crash.chaos import LONG, Endpoint, count, metric, publishing, settled, warnings
+from tests.crash.chaos import LONG, Endpoint, count, metric, publishing, settled
 
 HOUR_S = 3600
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -114,7 +114,7 @@ def test_rule_17_the_clock_jumps_by_an_hour_under_load(tmp_path: Path):
             print(
                 f"\nthe wall set {len(WALLS_S)} times: {len(journal.acked)} events acknowledged, {result.delivered} "
                 f"deliveries, lost {len(result.lost)}, phantom {len(result.phantom)}, duplicates "
-                f"{len(result.duplicates)}; {len(slow) - 5} in flight at the jumps, of these repeated {repeated}; signed "
+                f"{len(result.duplicates)}; {len(slow) - 5} in flight at the jumps, repeated {repeated}; signed "
                 f"by hours ahead {dict(sorted(stamps.items()))}"
             )
             assert set(journal.meant) == set(journal.acked)

@@ -112,8 +112,8 @@ def test_rule_22_a_full_disk_under_load(tmp_path: Path, disk: Disk):
         stats = settled(program)
         result = count(journal, endpoints)
         print(
-            f"\nfull {ROUNDS} times: answers {dict(journal.statuses)}, {dict(journal.codes)}; {len(journal.acked)} events"
-            f" acknowledged, {result.delivered} deliveries, lost {len(result.lost)}, phantom {len(result.phantom)}, "
+            f"\nfull {ROUNDS} times: answers {dict(journal.statuses)}, {dict(journal.codes)}; {len(journal.acked)}"
+            f" events acknowledged, {result.delivered} deliveries, lost {len(result.lost)}, phantom {len(result.phantom)}, "
             f"duplicates {len(result.duplicates)}; first 202 after {firsts_s} s of room"
         )
         assert set(journal.statuses) == {202, 503}

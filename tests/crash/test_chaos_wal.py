@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.acceptance.program import Program, running, until
+from tests.acceptance.program import running, until
 from tests.acceptance.receiver import receiving
 from tests.crash.chaos import LONG, Endpoint, count, publishing, settled
 
