@@ -91,8 +91,9 @@ def test_rule_17_the_clock_jumps_by_an_hour_under_load(tmp_path: Path):
             program.quiet()
             with publishing(program, "clock.test", pause_s=0.05) as publishers:
                 for ahead_s in WALLS_S:
-                    slow += [program.publish("slow.test", ahead_s)["id"] for _ in range(3)]
-                    receiver.came(slow_url, len(slow), 60)
+                    if ahead_s > wall.ahead_s:
+                        slow += [program.publish("slow.test", ahead_s)["id"] for _ in range(3)]
+                        receiver.came(slow_url, len(slow), 60)
                     seen = len(steady.hits)
                     again.answer = Answer(500)
                     wall.set(ahead_s)

@@ -113,8 +113,8 @@ def test_rule_22_a_full_disk_under_load(tmp_path: Path, disk: Disk):
         result = count(journal, endpoints)
         print(
             f"\nfull {ROUNDS} times: answers {dict(journal.statuses)}, {dict(journal.codes)}; {len(journal.acked)}"
-            f" events acknowledged, {result.delivered} deliveries, lost {len(result.lost)}, phantom {len(result.phantom)}, "
-            f"duplicates {len(result.duplicates)}; first 202 after {firsts_s} s of room"
+            f" events acknowledged, {result.delivered} deliveries, lost {len(result.lost)}, phantom "
+            f"{len(result.phantom)}, duplicates {len(result.duplicates)}; first 202 after {firsts_s} s of room"
         )
         assert set(journal.statuses) == {202, 503}
         assert set(journal.codes) <= {"disk_full", "overloaded"}

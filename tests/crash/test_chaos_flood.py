@@ -16,7 +16,7 @@ from tests.acceptance.program import Program, free_port, running, until
 from tests.acceptance.receiver import Answer, Receiver, receiving
 from tests.crash.chaos import LONG, Endpoint, count, metric, publishing, settled, warnings
 
-FLOOD_S = 30 if LONG else 5
+FLOOD_S = 30 if LONG else 3
 DOWN_EVENTS = 2000 if LONG else 200
 FILES = 64
 CONNECTIONS = 200
@@ -141,7 +141,7 @@ def test_no_file_descriptor_is_left(tmp_path: Path):
         result = count(journal, (kept, closing))
         rows = program.deliveries()
         print(
-            f"\n{open_files} of {FILES} descriptors taken: {waiting} waiting at the end of that, {turned_away} publishers "
+            f"\n{open_files} of {FILES} descriptors taken: {waiting} waiting at the end, {turned_away} publishes "
             f"turned away, {used_s:.1f} s of CPU in 3 s; {len(journal.acked)} acknowledged, lost {len(result.lost)}, "
             f"duplicates {len(result.duplicates)}; said {warnings(program, 'attempt_not_started')} times"
         )

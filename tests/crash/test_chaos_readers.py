@@ -1,4 +1,4 @@
-"""Readers beside the writer: many that overlap through the API, and a stranger who holds a snapshot and does not let go."""
+"""Readers beside the writer: many that overlap through the API, and a stranger who does not let his snapshot go."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_rule_20_overlapping_readers_do_not_stop_checkpoints(tmp_path: Path):
         result = count(journal, [endpoint])
         print(
             f"\n{READERS} readers, answers {dict(answers)}: {len(journal.acked)} events of {FILL_BYTES >> 10} KiB "
-            f"({len(journal.acked) * FILL_BYTES >> 20} MiB), the log never over {longest >> 20} MiB, could not begin again "
+            f"({len(journal.acked) * FILL_BYTES >> 20} MiB), the log never over {longest >> 20} MiB, held up "
             f"{warnings(program, 'wal_stays_long')} times; publishers' answers {dict(journal.statuses)}"
         )
         assert longest < WAL_BYTES_MAX
@@ -119,9 +119,7 @@ def test_rule_20_a_strangers_snapshot_is_told(tmp_path: Path):
             journal = publishers.stop()
         settled(program)
         lines = [json.loads(line) for line in program.log_path.read_text().splitlines() if '"wal_stays_long"' in line]
-        print(
-            f"\nbeside a stranger the log grew to {int(grown) >> 20} MiB, after him it began again: {int(after) >> 20} MiB"
-        )
+        print(f"\nthe log grew to {int(grown) >> 20} MiB beside a stranger, then began again ({int(after) >> 20} MiB)")
         assert grown > LONG_WAL
         assert lines
         assert all(line["level"] == "warning" and line["bytes"] > LONG_WAL for line in lines)

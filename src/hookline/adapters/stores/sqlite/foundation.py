@@ -37,7 +37,7 @@ class SqliteBase:
 
     `disk_free_min_bytes`: with less left on the disk nothing new is accepted. `fatal` is called when the disk fails
     under a commit; it must not return in production (docs/reliability.md, rule 1). `busy_ms`: how long a locked file is
-    waited for. `warn` is told on the event loop of what a person should look at: a name, and how many bytes it is about.
+    waited for. `warn` is told on the event loop of what a person should look at: a name, and the bytes it is about.
     """
 
     def __init__(
