@@ -206,6 +206,15 @@ def settled(program: Program, wait_s: float = QUIET_S) -> dict[str, int]:
     return stats
 
 
+def publish(program: Program, event_type: str, data: object = None, **more: object) -> str:
+    """Publish one event, again for as long as that is 503: a busy machine may be. Its id."""
+    body = {"type": event_type, "data": data, **more}
+    answer = until(lambda: (a := program.post("/v1/events", body)).status_code != 503 and a, 60)
+    assert answer.status_code == 202, answer.text
+    made: str = answer.json()["id"]
+    return made
+
+
 def metric(program: Program, name: str) -> float:
     """The value of a series of `/metrics`, 0 where there is none."""
     text = program.client.get("/metrics").text

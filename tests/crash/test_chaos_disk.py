@@ -156,7 +156,7 @@ def test_rule_22_little_room_is_for_outcomes(tmp_path: Path, disk: Disk):
         result = count(journal, [endpoint])
         print(f"\n{open_then} in flight with little room, all recorded; answers {dict(journal.statuses)}")
         assert set(journal.statuses) == {202, 503}
-        assert set(journal.codes) == {"disk_full"}
+        assert set(journal.codes) <= {"disk_full", "overloaded"}
         assert journal.hasty == []
         assert result.nothing_wrong
         assert result.duplicates == []

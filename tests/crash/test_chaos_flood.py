@@ -41,7 +41,7 @@ def test_rule_4_a_flood_beyond_what_can_be_delivered(tmp_path: Path):
             time.sleep(FLOOD_S)
             journal = publishers.stop()
         backlog = sum(program.stats()["open"].values())
-        assert program.client.get("/readyz").status_code == 200
+        until(lambda: program.client.get("/readyz").status_code == 200)
         after_mib = resident_mib(program)
         endpoint.answer = Answer()
         stats = settled(program)
@@ -73,7 +73,7 @@ def test_rule_14_a_receiver_that_was_down_for_the_run_comes_back(tmp_path: Path)
         with publishing(program, "down.test", count=8, pause_s=0) as publishers:
             until(lambda: len(publishers.journal.acked) >= DOWN_EVENTS, 120)
             journal = publishers.stop()
-        assert set(journal.statuses) == {202}
+        assert set(journal.codes) <= {"overloaded"}
         until(lambda: len(healthy.hits) >= len(journal.acked), 60)
         assert program.stats()["delivered"] == len(journal.acked)
         assert program.terminate() == 0
@@ -147,7 +147,7 @@ def test_no_file_descriptor_is_left(tmp_path: Path):
         )
         assert open_files >= FILES - 4
         assert warnings(program, "attempt_not_started") > 0
-        assert set(journal.statuses) == {202}
+        assert set(journal.codes) <= {"overloaded"}
         assert result.nothing_wrong
         assert result.duplicates == []
         assert {row["attempts"] for row in rows} == {1}

@@ -85,7 +85,7 @@ def test_rule_20_overlapping_readers_do_not_stop_checkpoints(tmp_path: Path):
         assert longest < WAL_BYTES_MAX
         assert answers[200] > 10
         assert set(answers) <= {200, 503}  # 503: a read that took over its quarter second
-        assert set(journal.statuses) == {202}
+        assert set(journal.codes) <= {"overloaded"}
         assert result.nothing_wrong
         assert result.duplicates == []
         assert program.terminate() == 0
@@ -124,6 +124,6 @@ def test_rule_20_a_strangers_snapshot_is_told(tmp_path: Path):
         assert lines
         assert all(line["level"] == "warning" and line["bytes"] > LONG_WAL for line in lines)
         assert wal_bytes(program) == longest
-        assert set(journal.statuses) == {202}
+        assert set(journal.codes) <= {"overloaded"}
         assert count(journal, [endpoint]).nothing_wrong
         assert program.terminate() == 0

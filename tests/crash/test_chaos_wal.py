@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.program import running, until
 from tests.acceptance.receiver import receiving
-from tests.crash.chaos import LONG, Endpoint, count, publishing, settled
+from tests.crash.chaos import LONG, Endpoint, count, publish, publishing, settled
 
 HEADER = 32
 FRAME = 24
@@ -137,7 +137,7 @@ def test_rule_1_a_damaged_end_of_the_log(tmp_path: Path, damage: Callable[[Log, 
                 key, n = map(int, name.split("-"))
                 data = {"key": key, "n": n, "fill": "x" * 500}
                 more = {"source": "/chaos", "id": name, "ordering_key": f"k{key}"}
-                journal.acked[name] = program.publish("wal.test", data, **more)["id"]
+                journal.acked[name] = publish(program, "wal.test", data, **more)
         stats = settled(program)
         result = count(journal, [endpoint])
         print(
