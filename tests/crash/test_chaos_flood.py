@@ -41,7 +41,7 @@ def test_rule_4_a_flood_beyond_what_can_be_delivered(tmp_path: Path):
             time.sleep(FLOOD_S)
             journal = publishers.stop()
         backlog = sum(program.stats()["open"].values())
-        until(lambda: program.client.get("/readyz").status_code == 200)
+        until(lambda: program.client.get("/readyz").status_code == 200, 60)
         after_mib = resident_mib(program)
         endpoint.answer = Answer()
         stats = settled(program)
@@ -52,7 +52,7 @@ def test_rule_4_a_flood_beyond_what_can_be_delivered(tmp_path: Path):
             f"{len(result.duplicates)}"
         )
         assert backlog > 0
-        assert set(journal.statuses) <= {202, 503}
+        assert set(journal.statuses) <= {0, 202, 503}
         assert journal.hasty == []
         assert set(journal.meant) == set(journal.acked)
         assert result.nothing_wrong
@@ -114,7 +114,7 @@ def test_no_file_descriptor_is_left(tmp_path: Path):
         closing.answer = Answer(headers={"connection": "close"})  # each delivery needs a descriptor of its own
         with publishing(program, "files.test") as publishers, contextlib.ExitStack() as ended:
             journal = publishers.journal
-            until(lambda: len(journal.acked) > 20)
+            until(lambda: len(journal.acked) > 20, 60)
             limits = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (FILES, limits[1]))
             with contextlib.ExitStack() as idle:

@@ -100,7 +100,7 @@ def test_rule_20_a_strangers_snapshot_is_told(tmp_path: Path):
         endpoint = Endpoint(program, receiver, "read.*")
         with publishing(program, "read.test", count=6, pause_s=0, fill_bytes=FILL_BYTES) as publishers:
             journal = publishers.journal
-            until(lambda: len(journal.acked) > 20)
+            until(lambda: len(journal.acked) > 20, 60)
             with contextlib.closing(
                 sqlite3.connect(f"{program.folder / 'hookline.db'}", isolation_level=None)
             ) as other:

@@ -39,12 +39,12 @@ def test_rule_12_a_zombie_repeats_only_what_was_in_flight(tmp_path: Path):
         with publishing(program, "stop.test", pause_s=0.05) as publishers:
             for stop_s in STOPS_S:
                 acked = len(publishers.journal.acked)
-                until(lambda acked=acked: len(publishers.journal.acked) > acked + 20)
+                until(lambda acked=acked: len(publishers.journal.acked) > acked + 20, 60)
                 before = {endpoint.id: len(endpoint.came) for endpoint in endpoints}
                 for endpoint in endpoints:
                     endpoint.speaks.clear()
                 for endpoint in endpoints:
-                    until(lambda e=endpoint, n=before[endpoint.id]: len(e.came) > n)
+                    until(lambda e=endpoint, n=before[endpoint.id]: len(e.came) > n, 60)
                 os.kill(program.pid, signal.SIGSTOP)
                 try:
                     stopped_s = time.monotonic()
@@ -58,7 +58,7 @@ def test_rule_12_a_zombie_repeats_only_what_was_in_flight(tmp_path: Path):
                     silent.speaks.set()
                     os.kill(program.pid, signal.SIGCONT)
             acked = len(publishers.journal.acked)
-            until(lambda: len(publishers.journal.acked) > acked + 20)
+            until(lambda: len(publishers.journal.acked) > acked + 20, 60)
             journal = publishers.stop()
         stats = settled(program)
         result = count(journal, endpoints)

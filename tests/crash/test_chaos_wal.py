@@ -106,13 +106,13 @@ def test_rule_1_a_damaged_end_of_the_log(tmp_path: Path, damage: Callable[[Log, 
         endpoint = Endpoint(program, receiver, "wal.*")
         with publishing(program, "wal.test", pause_s=0) as publishers:
             journal = publishers.journal
-            until(lambda: len(journal.acked) > 200)
+            until(lambda: len(journal.acked) > 200, 60)
             program.kill()
             log = Log(folder / "hookline.db-wal")
             while log.unmoved < commits:  # a checkpoint has just been there
                 program.start()
                 acked = len(journal.acked)
-                until(lambda acked=acked: len(journal.acked) > acked + 20)
+                until(lambda acked=acked: len(journal.acked) > acked + 20, 60)
                 program.kill()
                 log = Log(folder / "hookline.db-wal")
             publishers.give_up()
