@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 LONG_WAL = 64 * MIB
 """From here on the log is made to begin again."""
 WAL_BYTES_MAX = 128 * MIB
-WRITTEN = (1024 if LONG else 160) * MIB
+WRITTEN = (1024 if LONG else 144) * MIB
 FILL_BYTES = 240 * 1024
 READERS = 5
 QUESTIONS = (
