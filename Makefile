@@ -4,7 +4,7 @@ V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash dev docs lock clean
+.PHONY: help run test check bench crash fuzz dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,11 +21,14 @@ check: $(V)/.test ## format, lint, types, import rules
 	@$(V)/bin/mypy
 	@$(V)/bin/lint-imports --no-cache
 
-bench: $(V)/.run ## what it costs, as ratios in one run (needs a C compiler and wrk)
-	@$(V)/bin/python bench/run.py
+bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
+	@$(V)/bin/python -m bench
 
 crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
+
+fuzz: $(V)/.fuzz ## coverage-guided fuzzing, and generated requests (FUZZ_TARGET=name, FUZZ_SECONDS=n, FUZZ_INPUT=file)
+	@$(V)/bin/python -m tests.fuzz.run
 
 dev: $(V)/.test ## everything a contributor needs in .venv
 	@echo ". $(V)/bin/activate   then: hookline --help, make check, make test"
@@ -37,6 +40,8 @@ lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock -o requirements-bench.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --only-binary atheris --group fuzz -o requirements-fuzz.lock
 
 clean: ## forget the environment
 	@rm -rf $(V)
@@ -52,4 +57,12 @@ $(V)/.run: requirements.lock pyproject.toml | $(V)/bin/python
 
 $(V)/.test: requirements-dev.lock $(V)/.run
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(V)/.bench: requirements-bench.lock $(V)/.run
+	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(V)/.fuzz: requirements-fuzz.lock $(V)/.test
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock || { echo "atheris cannot be installed on this Python: make fuzz needs it" >&2; exit 1; }
 	@touch $@

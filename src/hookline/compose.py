@@ -93,6 +93,7 @@ class Program:
             str(settings.db_path),
             self.clock,
             disk_free_min_bytes=settings.disk_free_min_mib * MIB,
+            warn=lambda name, size_bytes: self.observer.warn(name, bytes=size_bytes),
         )
         networks = Networks(settings.allow_networks)
         http = HttpSender(

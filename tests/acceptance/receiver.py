@@ -54,14 +54,14 @@ Script = Callable[[Hit, int], Answer]
 class Receiver:
     """One server for many tests: each uses a path of its own."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._lock = threading.Lock()
         self._hits: dict[str, list[Hit]] = defaultdict(list)
         self._scripts: dict[str, Script] = {}
         self._names = 0
         self._open: set[socket.socket] = set()
         self.connections = 0
-        self._server = _Server((host, 0), _handler(self))
+        self._server = _Server((host, port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -104,6 +105,38 @@ def test_outcomes_wait_for_a_full_disk(tmp_path: Path, library: Path, receiver: 
         disk.well()
         assert program.quiet(60)["delivered"] == 50
         assert set(Counter(hit.id for hit in receiver.hits(url)).values()) == {1}
+
+
+def test_no_room_for_the_index_of_the_log_is_503_and_heals(tmp_path: Path, library: Path, receiver: Receiver):
+    """When only the index of the write-ahead log finds no room, publishing is 503 as on any full disk, the process goes
+    on, and with space again it works by itself."""
+    url = receiver.url()
+    flag, file = tmp_path / "fails", tmp_path / "hookline.db"
+    more = {"LD_PRELOAD": str(library), "DISK_FAILS": str(flag), "DISK_BELOW": f"{file}-shm"}
+    program = Program(tmp_path, more=more)
+    body = json.dumps({"type": "x", "data": "y" * 240_000}).encode()
+    try:
+        program.start()
+        program.endpoint(url, event_types=["x"])
+        # Beside a stranger's snapshot the log cannot begin again: each 32 MiB of it its index must grow.
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN")
+            stranger.execute("SELECT count(*) FROM meta").fetchone()
+            Disk(flag).fails(FULL)
+            answers = [program.raw("/v1/events", body, "application/json")]
+            while answers[-1].status_code == 202 and len(answers) < 400:
+                answers.append(program.raw("/v1/events", body, "application/json"))
+            assert answers[-1].status_code == 503
+            assert answers[-1].json()["code"] == "disk_full"
+            assert int(answers[-1].headers["retry-after"]) > 0
+            Disk(flag).well()
+            until(lambda: program.raw("/v1/events", body, "application/json").status_code == 202, 10)
+        stats = program.quiet(60)
+        assert stats["events"] == stats["delivered"] == len(answers)
+        assert set(Counter(hit.id for hit in receiver.hits(url)).values()) == {1}
+        assert program.terminate() == 0
+    finally:
+        program.close()
 
 
 def test_a_failed_fsync_ends_the_process(tmp_path: Path, library: Path, receiver: Receiver):

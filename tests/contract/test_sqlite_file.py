@@ -260,6 +260,25 @@ def test_the_clock_runs_on_the_monotonic_one() -> None:
     assert clock.now_ms() == START_WALL_MS + 61_000
 
 
+def test_the_clock_remembers_jumps_for_a_while() -> None:
+    """What the wall set forward within two minutes is added up; trimming and going back are no jumps."""
+    told = ToldClock()
+    clock = StoreClock(told)
+    told.set_wall(told.wall_ms() + 900)
+    assert clock.jumped_ms() == 0
+    told.set_wall(told.wall_ms() + 3_600_000)
+    assert clock.jumped_ms() == 3_600_000
+    told.set_wall(told.wall_ms() - 3_600_000)
+    told.advance(60)
+    assert clock.jumped_ms() == 3_600_000
+    told.set_wall(told.wall_ms() + 7_200_000)
+    assert clock.jumped_ms() == 2 * 3_600_000
+    told.advance(61)
+    assert clock.jumped_ms() == 3_600_000
+    told.advance(60)
+    assert clock.jumped_ms() == 0
+
+
 def test_the_clock_starts_at_what_is_known() -> None:
     """A floor ahead of the wall is where it goes on from; one behind it is nothing."""
     clock = StoreClock(ToldClock())

@@ -224,6 +224,23 @@ async def test_early_answer_of_the_application_closes(make_rig):
     assert await wire.ended() == b""
 
 
+@pytest.mark.parametrize(
+    ("after", "status"),
+    [
+        (publish(b"x").replace(b"Bearer", b"Bear"), 401),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ],
+)
+async def test_what_follows_an_upgrade_is_refused_as_itself(make_rig, after, status):
+    """What is refused behind a request that offered an upgrade, in the same piece, gets its own answer, not a 500."""
+    rig = await make_rig()
+    wire = await rig.wire()
+    wire.send(b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + after)
+    assert [(await wire.reply()).status for _ in range(2)] == [200, status]
+    assert rig.observer.warnings == []
+
+
 async def test_upgrade_is_not_taken(make_rig):
     """A request that offers an upgrade is answered as if it did not, and its connection goes on."""
     rig = await make_rig()

@@ -135,7 +135,8 @@ class Recorder:
             if not job.handed_off:
                 channel.leased_by_claim -= 1
             channel.overflow = True
-            # The sender had no room (or no file): not at once again.
+            # The sender had no room (or no file): not at once again. Who wonders why nothing is sent finds this line.
+            self._observer.warn("attempt_not_started", endpoint=endpoint.public_id, detail=outcome.detail)
             channel.wait_until_s = max(channel.wait_until_s, now_s + RETRY_S)
             self.release([(job.delivery_id, job.fence, endpoint.id)])
             return

@@ -51,11 +51,14 @@ class FrontProtocol(Connection):
         before = self._before = self._phase
         self._begun = 0
         self._fed = data
+        rest = None
         try:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                self._parse_again(data[upgrade.args[0] :])
+                rest = data[upgrade.args[0] :]
+            if rest is not None:  # not where the upgrade is caught: it would become the context of what is raised
+                self._parse_again(rest)
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Stop):
                 self._shared.observer.warn("front_failed", error=type(error.__context__).__name__)

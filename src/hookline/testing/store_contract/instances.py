@@ -60,6 +60,35 @@ class TestLost(StoreContract):
         lost = {ref.delivery_id for ref in await case.store.lost()}
         assert lost == {claimed.delivery_id, handed_off.delivery_id}
 
+    async def test_a_wall_that_is_set_forward_ends_no_lease(self, case: Case) -> None:
+        """Of a process that lives nothing is lost because somebody set the clock: only real time ends its leases."""
+        endpoint = await case.endpoint()
+        await case.one(endpoint)
+        claimed = await case.claim_one(endpoint)
+        handed_off = await case.handed_off(endpoint)
+        case.clock.set_wall(case.clock.wall_ms() + 3_600_000)
+        case.clock.advance(LEASE_S + LIVE_MARGIN_S - 0.1)
+        assert list(await case.store.lost()) == []
+        case.clock.advance(120)
+        lost = {ref.delivery_id for ref in await case.store.lost()}
+        assert lost == {claimed.delivery_id, handed_off.delivery_id}
+
+    async def test_a_late_outcome_after_a_lease_was_taken_back(self, case: Case) -> None:
+        """A living process whose lease ended by its time writes too late too: once taken back, nothing of it applies,
+        neither before the next claim nor after it."""
+        endpoint = await case.endpoint()
+        delivery = await case.one(endpoint)
+        old = await case.claim_one(endpoint)
+        case.clock.advance(LEASE_S + LIVE_MARGIN_S + 1)
+        (ref,) = await case.store.lost()
+        assert await case.close(ref, State.PENDING, lost=1, tries=0, attempt=None)
+        assert not await case.close(old)
+        new = await case.claim_one(endpoint)
+        assert not await case.close(old)
+        assert list(await case.store.attempts(delivery)) == []
+        assert await case.words(delivery) == ["leased"]
+        assert await case.close(new)
+
     async def test_an_outcome_after_the_leases_end_still_counts(self, case: Case) -> None:
         """Until somebody takes it back, an expired lease is its owner's: the outcome applies."""
         endpoint = await case.endpoint()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -27,6 +28,8 @@ RESTART_BYTES = 64 * 1024 * 1024
 WAL_BYTES_MAX = 1024**3
 """Above it nothing new is accepted."""
 RESTART_BUSY_MS = 10
+SAID_AGAIN_S = 30.0
+"""While the WAL cannot begin again, that is said so often."""
 _FRAME_BYTES = PAGE_BYTES + 24
 _BEGIN_READ = ("BEGIN", "SELECT 1 FROM sqlite_master LIMIT 1")
 
@@ -35,7 +38,11 @@ Between = Callable[[Callable[[sqlite3.Connection], bool]], bool]
 
 
 class Checkpointer:
-    """Keeps the WAL short: a PASSIVE checkpoint after each 4 MiB or second in which something was written."""
+    """Keeps the WAL short: a PASSIVE checkpoint after each 4 MiB or second in which something was written.
+
+    `stays_long` is called on this thread with the WAL's bytes when it is long and cannot begin again because somebody
+    reads from it; at most every 30 s.
+    """
 
     def __init__(
         self,
@@ -46,6 +53,7 @@ class Checkpointer:
         fatal: Callable[[str], None],
         *,
         restart_bytes: int = RESTART_BYTES,
+        stays_long: Callable[[int], None] = lambda _wal_bytes: None,
     ) -> None:
         self._connection = connection
         self._guard = guard
@@ -53,6 +61,8 @@ class Checkpointer:
         self._between = between
         self._fatal = fatal
         self._restart_bytes = restart_bytes
+        self._stays_long = stays_long
+        self._say_at_s = 0.0
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="hookline-sqlite-checkpoint", daemon=True)
@@ -106,6 +116,12 @@ class Checkpointer:
                 if self._between(self._restart):
                     self._log_bytes = 0
                     self.restarts += 1
+                    return
+            # Our own readers were waited for: it is a stranger's snapshot, or one that takes its whole quarter second.
+            now_s = time.monotonic()
+            if now_s >= self._say_at_s:
+                self._say_at_s = now_s + SAID_AGAIN_S
+                self._stays_long(self.wal_bytes)
 
     def _restart(self, connection: sqlite3.Connection) -> bool:
         with hurried(connection, RESTART_BUSY_MS):

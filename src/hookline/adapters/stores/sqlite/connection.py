@@ -85,8 +85,13 @@ def error_code(error: BaseException) -> int:
 
 
 def is_io_error(error: BaseException) -> bool:
-    """Whether the operating system failed to read, write or sync."""
-    return error_code(error) & 0xFF == sqlite3.SQLITE_IOERR
+    """Whether the operating system failed to read, write or sync. No room for the index of the WAL is none of that,
+    although SQLite calls it so: the disk is full, nothing is in doubt."""
+    return error_code(error) & 0xFF == sqlite3.SQLITE_IOERR and not _is_full(error)
+
+
+def _is_full(error: BaseException) -> bool:
+    return error_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def translate(error: Exception) -> HooklineError | None:
@@ -95,7 +100,7 @@ def translate(error: Exception) -> HooklineError | None:
         return error
     if isinstance(error, sqlite3.Error):
         code = error_code(error) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if _is_full(error):
             return StoreUnavailable("the disk is full", code="disk_full")
         if code == sqlite3.SQLITE_INTERRUPT:
             return StoreUnavailable("the read took too long", code="overloaded")

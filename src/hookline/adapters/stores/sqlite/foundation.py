@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
 
 from hookline.adapters.stores.sqlite import (
@@ -37,7 +37,7 @@ class SqliteBase:
 
     `disk_free_min_bytes`: with less left on the disk nothing new is accepted. `fatal` is called when the disk fails
     under a commit; it must not return in production (docs/reliability.md, rule 1). `busy_ms`: how long a locked file is
-    waited for.
+    waited for. `warn` is told on the event loop of what a person should look at: a name, and the bytes it is about.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class SqliteBase:
         disk_free_min_bytes: int = DISK_FREE_BYTES_MIN,
         fatal: Callable[[str], None] = end_process,
         busy_ms: int = BUSY_MS,
+        warn: Callable[[str, int], None] = lambda _name, _bytes: None,
     ) -> None:
         self.path = path
         self._own_clock = clock
@@ -56,6 +57,7 @@ class SqliteBase:
         self._lock = FileLock(path)
         self._fatal = fatal
         self._busy_ms = busy_ms
+        self._warn = warn
         self._gate = Gate()
         self._connection: sqlite3.Connection | None = None
         self._writer: Writer | None = None
@@ -71,7 +73,15 @@ class SqliteBase:
         """`Store.start`."""
         connection, checkpoints, guard = await asyncio.to_thread(self._open)
         writer = Writer(connection, self.now_ms, wrote=self._wrote, fatal=self._fatal)
-        self._checkpointer = Checkpointer(checkpoints, guard, self._gate, writer.between, self._fatal)
+        loop = asyncio.get_running_loop()
+        self._checkpointer = Checkpointer(
+            checkpoints,
+            guard,
+            self._gate,
+            writer.between,
+            self._fatal,
+            stays_long=lambda wal_bytes: _on(loop, self._warn, "wal_stays_long", wal_bytes),
+        )
         self._readers = Readers(self.path, self._own_clock, self._gate)
         self._connection = connection
         self._writer = writer
@@ -189,3 +199,8 @@ class SqliteBase:
     def now_ms(self) -> int:
         """`Deliveries.now_ms`."""
         return self._clock.now_ms()
+
+
+def _on(loop: asyncio.AbstractEventLoop, tell: Callable[[str, int], None], name: str, size_bytes: int) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+        loop.call_soon_threadsafe(tell, name, size_bytes)

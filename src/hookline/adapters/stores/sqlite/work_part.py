@@ -22,7 +22,9 @@ class WorkPart(SqliteBase):
         orphans = self._orphans
         if orphans is None:
             raise StoreUnavailable("the store is not started")
-        return await self._read(partial(orphans.lost, now_ms=self.now_ms(), limit=limit))
+        # A wall clock that somebody set forward ends no lease before its time (docs/reliability.md, rule 17).
+        now_ms = self.now_ms() - self._clock.jumped_ms()
+        return await self._read(partial(orphans.lost, now_ms=now_ms, limit=limit))
 
     async def oldest(self, endpoint_id: bytes, limit: int) -> Sequence[OpenRef]:
         """`Upkeep.oldest`."""
