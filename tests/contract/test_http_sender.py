@@ -16,6 +16,7 @@ from hookline.core.attempt import Kind
 from hookline.core.event import Event
 from hookline.ports.sender import Sender
 from hookline.testing.answers import hang, reply
+from hookline.testing.coroutine_sender import sent
 from hookline.testing.receiver import Receiver
 from hookline.testing.samples import sample_endpoint, sample_event
 from hookline.testing.sender_contract import *  # noqa: F403  the suite is the tests of this module
@@ -72,7 +73,7 @@ async def test_the_body_arrives_as_it_was_built(
     sender: Sender, receiver: Receiver, accepting: EndpointFactory, event: Event, form: str
 ) -> None:
     """What the receiver reads is the kept pieces around the payload, byte for byte, with its length told."""
-    (outcome,) = await sender.send(request(accepting(format=form), event))
+    (outcome,) = await sent(sender, request(accepting(format=form), event))
     (received,) = receiver.requests
     exchange = outcome.exchange
     assert outcome.kind is Kind.DELIVERED
@@ -88,6 +89,6 @@ async def test_many_endpoints_at_once(sender: Sender, receiver: Receiver, accept
     """Requests to many endpoints of one receiver at once share at most as many connections as were open at once."""
     endpoints = [accepting(number=number) for number in range(20)]
     for _ in range(3):
-        await asyncio.gather(*(sender.send(request(endpoint, sample_event(7))) for endpoint in endpoints))
+        await asyncio.gather(*(sent(sender, request(endpoint, sample_event(7))) for endpoint in endpoints))
     assert len(receiver.requests) == 60
     assert receiver.connections == 20

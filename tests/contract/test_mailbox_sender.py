@@ -15,6 +15,7 @@ from hookline.core.attempt import Kind
 from hookline.core.errors import Refusal
 from hookline.core.event import Event
 from hookline.ports.sender import Sender
+from hookline.testing.coroutine_sender import sent
 from hookline.testing.mailbox import BUSY_S, MailboxSender, read_mailbox
 from hookline.testing.samples import full_event, sample_endpoint, sample_event
 from hookline.testing.sender_contract import *  # noqa: F403  the suite is the tests of this module
@@ -55,7 +56,7 @@ def consenting(tmp_path: Path) -> EndpointFactory:
 
 async def test_a_delivery_is_a_file(sender: Sender, accepting: EndpointFactory, tmp_path: Path) -> None:
     """Each delivery is one CloudEvents document, and nothing half-written is left beside."""
-    await sender.send(request(accepting(), sample_event(1), sample_event(2)))
+    await sent(sender, request(accepting(), sample_event(1), sample_event(2)))
     documents = read_mailbox(tmp_path)
     assert [document["data"] for document in documents] == [
         {"order": 1, "total": 12.5},
@@ -72,17 +73,17 @@ async def test_the_document_says_where_to_confirm(
     """Where a confirmation is asked for the document says where, and is otherwise the same."""
     asked = request(accepting(), event)
     items = [msgspec.structs.replace(item, confirm_url='https://hooks.example/"x') for item in asked.items]
-    await sender.send(msgspec.structs.replace(asked, items=items))
+    await sent(sender, msgspec.structs.replace(asked, items=items))
     (document,) = read_mailbox(tmp_path)
     assert document.pop("hooklineconfirmurl") == 'https://hooks.example/"x'
-    await sender.send(asked)
+    await sent(sender, asked)
     assert read_mailbox(tmp_path) == [document]
 
 
 async def test_a_payload_that_is_not_json_is_base64(sender: Sender, accepting: EndpointFactory, tmp_path: Path) -> None:
     """A binary payload arrives byte for byte as data_base64, with its content type."""
     event = full_event()
-    await sender.send(request(accepting(), event))
+    await sent(sender, request(accepting(), event))
     (document,) = read_mailbox(tmp_path)
     assert base64.b64decode(document["data_base64"]) == event.data
     assert document["datacontenttype"] == event.content_type
@@ -101,7 +102,7 @@ async def test_it_answers_as_told(
     sender: Sender, accepting: EndpointFactory, tmp_path: Path, answer: str, kind: Kind, retry_after_s: float | None
 ) -> None:
     """A mailbox that is told to refuse says so and stores nothing."""
-    (outcome,) = await sender.send(request(accepting(config={"answer": answer})))
+    (outcome,) = await sent(sender, request(accepting(config={"answer": answer})))
     assert (outcome.kind, outcome.retry_after_s) == (kind, retry_after_s)
     assert read_mailbox(tmp_path) == []
 
@@ -130,6 +131,6 @@ async def test_a_missing_folder_is_a_warning(
 async def test_after_close_nothing_is_started(sender: Sender, accepting: EndpointFactory, tmp_path: Path) -> None:
     """A closed mailbox sends nothing and says that no try was used."""
     await sender.close()
-    (outcome,) = await sender.send(request(accepting()))
+    (outcome,) = await sent(sender, request(accepting()))
     assert not outcome.started
     assert read_mailbox(tmp_path) == []

@@ -22,6 +22,7 @@ from hookline.flow.engine import Engine, Limits
 from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 from hookline.ports.store import Counts, DeliveryRow, EndpointRow, Query
 from hookline.testing.clock import ToldClock
+from hookline.testing.coroutine_sender import CoroutineSender
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OK = Outcome(Kind.DELIVERED, status=200)
@@ -51,7 +52,7 @@ class SilentObserver:
         self.warnings.append((name, fields))
 
 
-class ScriptedSender:
+class ScriptedSender(CoroutineSender):
     """Answers by URL: a list of outcomes used up one by one, then the default; may be held back."""
 
     kind = "http"

@@ -71,17 +71,17 @@ async def test_a_publisher_who_cannot_be_answered_does_not_harm_the_others(rig: 
 async def test_a_sender_that_raises_is_a_failed_attempt(rig: Rig, monkeypatch) -> None:
     """The attempt is recorded and retried, the slot goes on, and the defect is told."""
     endpoint = await rig.endpoint("a", concurrency_max=1, retry={"schedule_s": [10]})
-    original = rig.sender.send
+    original = rig.sender.start
     raised = 0
 
-    async def send(request):
+    def start(request, done):
         nonlocal raised
         if not raised:
             raised += 1
             raise Defect("in the adapter")
-        return await original(request)
+        original(request, done)
 
-    monkeypatch.setattr(rig.sender, "send", send)
+    monkeypatch.setattr(rig.sender, "start", start)
     await rig.publish(ORDER)
     await rig.publish(ORDER)
     await rig.quiet()
@@ -90,6 +90,27 @@ async def test_a_sender_that_raises_is_a_failed_attempt(rig: Rig, monkeypatch) -
     await rig.advance(13, 1)
     assert (await rig.counts()).delivered == 2
     assert any(name == "sender_raised" for name, _ in rig.observer.warnings)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_sender_that_tells_twice_is_heard_once(rig: Rig, monkeypatch, raises: bool) -> None:
+    """The first outcome counts, whatever is told or raised after it; the defect is told, and no count drifts."""
+    endpoint = await rig.endpoint("a", concurrency_max=1)
+
+    def start(request, done):
+        done([Outcome(Kind.DELIVERED, status=200)])
+        if raises:
+            raise Defect("after the outcome")
+        done([Outcome(Kind.RETRY, "connect")])
+
+    monkeypatch.setattr(rig.sender, "start", start)
+    for _ in range(3):
+        await rig.publish(ORDER)
+    await rig.quiet()
+    assert (await rig.counts()).delivered == 3
+    assert rig.engine.deliver.slots.in_flight == rig.engine.deliver.channel(endpoint.id).in_flight == 0
+    told = {name for name, _ in rig.observer.warnings}
+    assert told == {"sender_raised" if raises else "sender_told_twice"}
 
 
 async def test_an_outcome_that_can_never_be_stored_is_left_to_its_lease(rig: Rig, monkeypatch) -> None:

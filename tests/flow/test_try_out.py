@@ -238,10 +238,10 @@ async def test_a_senders_defect_is_an_outcome(rig: Rig, monkeypatch: pytest.Monk
     """A sender that raises is logged, and the attempt is a failure like any other."""
     endpoint = await rig.endpoint()
 
-    async def broken(request: object) -> None:
+    def broken(request: object, done: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(rig.sender, "send", broken)
+    monkeypatch.setattr(rig.sender, "start", broken)
     tried = await send(rig, endpoint)
     assert (tried.success, tried.view.record.reason) == (False, "protocol")
     assert ("sender_raised") in [name for name, _ in rig.observer.warnings]

@@ -44,6 +44,7 @@ from hookline.flow.verification import Verification
 from hookline.ports.sender import Consent, SendRequest, VerifyRequest
 from hookline.ports.store import AcceptRequest, ClaimEntry, NewDelivery, NewEvent, RecordItem
 from hookline.testing.clock import ToldClock
+from hookline.testing.coroutine_sender import CoroutineSender
 from hookline.web.backup import Backups
 from hookline.web.server import Front
 from hookline.web.stream import shown
@@ -54,7 +55,7 @@ TENANT_ONLY_KEY = "only-reads-for-acme"
 
 
 @dataclass
-class CheckedSender:
+class CheckedSender(CoroutineSender):
     """A sender that takes everything and consents, unless it is told otherwise."""
 
     kind: str = "http"

@@ -6,8 +6,8 @@ that its destination has for deliveries, so that nobody can be flooded by tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from hookline.core import ids
@@ -17,7 +17,7 @@ from hookline.core.errors import Conflict, Refusal
 from hookline.core.event import Event
 from hookline.flow.channel import Destination
 from hookline.flow.registry import Registry
-from hookline.flow.send import raised
+from hookline.flow.send import begin, raised
 from hookline.flow.slots import Destinations, Slots
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -56,15 +56,19 @@ class Aside:
 
     async def send(self, endpoint: Endpoint, event: Event) -> Outcome:
         """One event, once. Raises `Refusal` `overloaded` where there is no room."""
-        with self._slot(endpoint):
-            item = Item(ids.delivery_id(event.id, ORDINAL), FENCE, event, 1)
-            try:
-                outcomes = await self._sender(endpoint).send(SendRequest(endpoint, (item,), self._clock.wall_ms()))
-                outcome = outcomes[0]
-            except Refusal:
-                raise
-            except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, it is an outcome all the same
-                outcome = raised(self._observer, endpoint, error)
+        sender = self._sender(endpoint)
+        destination = self._take(endpoint)
+        ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            # Not before: whoever stops waiting does not stop the attempt.
+            self._give(destination)
+            if not ended.done():
+                ended.set_result(outcome)
+
+        item = Item(ids.delivery_id(event.id, ORDINAL), FENCE, event, 1)
+        begin(sender, SendRequest(endpoint, (item,), self._clock.wall_ms()), done, self._observer)
+        outcome = await ended
         if not outcome.started:
             raise _no_room(outcome.detail)
         return outcome
@@ -72,13 +76,16 @@ class Aside:
     async def ask(self, request: VerifyRequest) -> Consent:
         """One question. Raises `Refusal` `overloaded` where there is no room."""
         endpoint = request.endpoint
-        with self._slot(endpoint):
-            try:
-                consent = await self._sender(endpoint).verify(request)
-            except Refusal:
-                raise
-            except Exception as error:  # noqa: BLE001 - the same
-                consent = Consent(given=False, outcome=raised(self._observer, endpoint, error))
+        sender = self._sender(endpoint)
+        destination = self._take(endpoint)
+        try:
+            consent = await sender.verify(request)
+        except Refusal:
+            raise
+        except Exception as error:  # noqa: BLE001 - a sender never raises; if it does, it is an outcome all the same
+            consent = Consent(given=False, outcome=raised(self._observer, endpoint, error))
+        finally:
+            self._give(destination)
         if not consent.outcome.started:
             raise _no_room(consent.outcome.detail)
         return consent
@@ -88,21 +95,20 @@ class Aside:
         if self.running >= AT_ONCE_MAX:
             raise _no_room(f"{AT_ONCE_MAX} tests and verifications run already.")
 
-    @contextmanager
-    def _slot(self, endpoint: Endpoint) -> Iterator[None]:
+    def _take(self, endpoint: Endpoint) -> Destination:
         self.check_room()
         destination = self._destinations.join(endpoint)
         if not self._slots.borrow(destination):
             destination.users -= 1
             raise _no_room("This endpoint's host has as many requests in flight as it may.")
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._slots.hand_back(destination)
-            destination.users -= 1
-            self._next_in_line(destination)
+        return destination
+
+    def _give(self, destination: Destination) -> None:
+        self.running -= 1
+        self._slots.hand_back(destination)
+        destination.users -= 1
+        self._next_in_line(destination)
 
     def _sender(self, endpoint: Endpoint) -> Sender:
         sender = self._senders.get(endpoint.kind)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from hookline.core.attempt import Outcome, Timing
 from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_MAX
@@ -57,7 +58,7 @@ class Deliver(HandOff):
     ) -> None:
         self._store = store
         self._registry = registry
-        self._send = send.one
+        self._send = send.start
         self._recorder = recorder
         self._health = health
         self._wake = wake
@@ -250,7 +251,9 @@ class Deliver(HandOff):
         while current is not None:
             started_ms = self._store.now_ms()
             started_s = self._clock.monotonic_s()
-            outcome = await self._send(endpoint, current)
+            ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self._send(endpoint, current, partial(_tell, ended))
+            outcome = await ended
             now_s = self._clock.monotonic_s()
             self.slots.give(channel, destination)
             channel.finished(now_s)
@@ -381,3 +384,8 @@ class Deliver(HandOff):
     def _unhanded(self, event: Event) -> None:
         self._handed -= 1
         self._handed_bytes -= event.size_bytes
+
+
+def _tell(ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not ended.done():
+        ended.set_result(outcome)

@@ -6,7 +6,7 @@ there, and what counts as success. `hookline.testing.sender_contract` is what ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -66,6 +66,10 @@ class Consent(msgspec.Struct, frozen=True, gc=False):
     """The most it allows; None: no limit."""
 
 
+Done = Callable[[Sequence[Outcome]], None]
+"""Takes the outcomes of one request: one per item, in order."""
+
+
 class Sender(Protocol):
     """Delivers to endpoints of one kind."""
 
@@ -81,9 +85,12 @@ class Sender(Protocol):
         """The shared resource behind an endpoint (`host:port`), which has a concurrency cap of its own."""
         ...
 
-    async def send(self, request: SendRequest) -> Sequence[Outcome]:
-        """One outcome per item, in order. Never raises for anything the other side does; ends within the
-        endpoint's `timeout_s` plus 1 s."""
+    def start(self, request: SendRequest, done: Done) -> None:
+        """Begin one attempt of each of the request's items. Never raises, whatever the other side does.
+
+        `done` is called exactly once, on the loop: within the endpoint's `timeout_s` plus 1 s, and maybe before
+        `start` returns. An attempt that has begun is not taken back: it goes on to its own end. `done` must not raise.
+        """
         ...
 
     async def verify(self, request: VerifyRequest) -> Consent:
@@ -92,5 +99,6 @@ class Sender(Protocol):
         ...
 
     async def close(self) -> None:
-        """End kept connections. Attempts in flight are the caller's to wait for."""
+        """End kept connections and begin nothing more. Attempts in flight go on to their own end: who wants to know
+        of it waits for them before."""
         ...

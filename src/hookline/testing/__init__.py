@@ -3,6 +3,7 @@
     clock                                           a clock that is told what to say
     receiver, answers, wire, certificates           a webhook receiver for tests, and what it answers
     mailbox                                         a sender that is not HTTP
+    coroutine_sender                                senders and coroutines, both ways
     faults                                          a store that fails at call n, before or after its commit
     samples                                         events and endpoints to test with
     store_contract, queue_contract, sender_contract what every adapter promises

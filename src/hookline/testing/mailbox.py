@@ -22,6 +22,7 @@ from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
+from hookline.testing.coroutine_sender import CoroutineSender
 
 BUSY_S: Final = 2.0
 
@@ -35,7 +36,7 @@ _ANSWERS: Final[dict[str, Callable[[], Outcome]]] = {
 }
 
 
-class MailboxSender:
+class MailboxSender(CoroutineSender):
     """Delivers to endpoints of kind `mailbox`."""
 
     kind = "mailbox"

@@ -9,6 +9,7 @@ from hookline.adapters.senders.http import HttpSender
 from hookline.core.attempt import Outcome
 from hookline.core.endpoint import Endpoint
 from hookline.testing.clock import ToldClock
+from hookline.testing.coroutine_sender import sent
 from hookline.testing.samples import sample_endpoint
 from hookline.testing.sender_contract import check_outcome, request
 
@@ -23,7 +24,7 @@ async def send(sender: HttpSender, url: str, **changes: Any) -> Outcome:
 async def send_to(sender: HttpSender, endpoint: Endpoint) -> Outcome:
     """One event to `endpoint`."""
     async with asyncio.timeout(START_S):
-        (outcome,) = await sender.send(request(endpoint))
+        (outcome,) = await sent(sender, request(endpoint))
     check_outcome(outcome)
     return outcome
 

@@ -16,6 +16,7 @@ from hookline.core.success import parse_success
 from hookline.testing import answers
 from hookline.testing.answers import Answer, chunked, hang, informational, raw, redirect, reply
 from hookline.testing.clock import ToldClock
+from hookline.testing.coroutine_sender import sent
 from hookline.testing.receiver import Receiver
 from hookline.testing.samples import sample_endpoint, sample_event
 from hookline.testing.sender_contract import request
@@ -220,7 +221,7 @@ async def test_the_request_has_no_reader(sender: HttpSender, receiver: Receiver,
     """A receiver that never reads a large request is a timeout, and the unsent rest is dropped."""
     receiver.answer("/", hang(reads_body=False))
     event = msgspec.structs.replace(sample_event(), data=b'"' + b"x" * (16 * 1024 * 1024) + b'"')
-    task = asyncio.create_task(sender.send(request(sample_endpoint(receiver.url + "/", timeout_s=3.0), event)))
+    task = asyncio.create_task(sent(sender, request(sample_endpoint(receiver.url + "/", timeout_s=3.0), event)))
     await receiver.wait_for(1)
     await advance_until(clock, task)
     assert (await task)[0].reason == "timeout"
@@ -231,7 +232,7 @@ async def test_an_answer_before_the_request_is_read(sender: HttpSender, receiver
     receiver.answer("/", msgspec.structs.replace(reply(413, b"too large"), reads_body=False))
     event = msgspec.structs.replace(sample_event(), data=b'"' + b"x" * (16 * 1024 * 1024) + b'"')
     async with asyncio.timeout(10):
-        (outcome,) = await sender.send(request(sample_endpoint(receiver.url + "/"), event))
+        (outcome,) = await sent(sender, request(sample_endpoint(receiver.url + "/"), event))
     assert (outcome.reason, outcome.status) == ("client_error", 413)
     assert len(sender._pool) == 0
 

@@ -1,4 +1,4 @@
-"""What must not grow: cancelled attempts, closing, hundreds that hang."""
+"""What must not grow: cancelled questions, closing, hundreds that hang."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -18,9 +19,10 @@ from hookline.core.attempt import Kind
 from hookline.testing import answers
 from hookline.testing.answers import Answer, hang, reply
 from hookline.testing.clock import ToldClock
+from hookline.testing.coroutine_sender import sent
 from hookline.testing.receiver import Receiver
 from hookline.testing.samples import sample_endpoint, sample_event
-from hookline.testing.sender_contract import request
+from hookline.testing.sender_contract import question, request
 
 MANY = 500
 
@@ -29,20 +31,20 @@ MANY = 500
 async def test_cancelling_at_any_moment(
     make_sender: Callable[..., HttpSender], receiver: Receiver, open_files: Callable[[], int], name: str
 ) -> None:
-    """An attempt that is cancelled, in whatever phase, leaves no connection, file or deadline behind."""
+    """A question that is cancelled, in whatever phase, leaves no connection, file or deadline behind."""
     sender = make_sender(lookup=lambda host: ["127.0.0.1"])
     receiver.answer("/hang", hang())
     url = f"http://{name}:{receiver.port}/hang"
     await send(sender, f"http://{name}:{receiver.port}/")
     before = open_files()
     for turns in range(30):
-        task = asyncio.create_task(sender.send(request(sample_endpoint(url))))
+        task = asyncio.create_task(sender.verify(question(sample_endpoint(url))))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    task = asyncio.create_task(sender.send(request(sample_endpoint(url))))
+    task = asyncio.create_task(sender.verify(question(sample_endpoint(url))))
     await receiver.wait_for(2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -53,18 +55,16 @@ async def test_cancelling_at_any_moment(
     assert (await send(sender, f"http://{name}:{receiver.port}/")).kind is Kind.DELIVERED
 
 
-async def test_cancelling_one_of_several_items(sender: HttpSender, receiver: Receiver) -> None:
-    """A cancelled request of several items ends them all."""
-    receiver.answer("/hang", hang())
-    endpoint = sample_endpoint(receiver.url + "/hang")
-    task = asyncio.create_task(sender.send(request(endpoint, *(sample_event(n) for n in range(1, 6)))))
+async def test_several_items_end_together(sender: HttpSender, receiver: Receiver, clock: ToldClock) -> None:
+    """A request of several items is told of once, when the last of them has ended, each with its own outcome."""
+    receiver.answer("/", reply(200), reply(500), hang())
+    endpoint = sample_endpoint(receiver.url + "/", timeout_s=3.0)
+    task = asyncio.create_task(sent(sender, request(endpoint, *(sample_event(n) for n in range(1, 6)))))
     await receiver.wait_for(5)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    async with asyncio.timeout(5):
-        while len(sender._deadlines):
-            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    await advance_until(clock, task)
+    assert Counter(outcome.reason for outcome in await task) == {None: 1, "server_error": 1, "timeout": 3}
 
 
 @pytest.mark.parametrize("answer", [hang(), answers.drip()], ids=["hang", "drip"])
@@ -82,7 +82,7 @@ async def test_hundreds_that_hang(
         before = open_files()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         stuck = [
-            asyncio.create_task(sender.send(request(sample_endpoint(receiver.url + "/bad", number=n, timeout_s=20.0))))
+            asyncio.create_task(sent(sender, request(sample_endpoint(receiver.url + "/bad", number=n, timeout_s=20.0))))
             for n in range(MANY)
         ]
         await receiver.wait_for(MANY, 30.0)

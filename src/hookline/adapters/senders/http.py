@@ -12,8 +12,8 @@ on a connection that this machine knows to be closed; another one is taken then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from hookline.adapters.senders import tls
 from hookline.adapters.senders.answer import kept_bytes
@@ -31,7 +31,7 @@ from hookline.core.errors import Refusal
 from hookline.core.ourselves import OURS, Ourselves
 from hookline.core.success import answer
 from hookline.ports.clock import Clock
-from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
+from hookline.ports.sender import Consent, Done, Item, SendRequest, VerifyRequest
 
 IDLE_S_MAX: Final = 20.0
 CONNECTIONS_IDLE_MAX: Final = 1024
@@ -77,6 +77,7 @@ class HttpSender:
         self._monotonic_s = clock.monotonic_s
         self._closing = False
         self._content: Content | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines(clock)
         self._pool = Pool(idle_s_max=idle_s_max, connections_max=connections_idle_max)
         self._resolver = Resolver(clock, self._deadlines, lookup=lookup, lookups_max=lookups_max)
@@ -117,12 +118,18 @@ class HttpSender:
         target = endpoint.target
         return endpoint.public_id if target is None else f"{target.host}:{target.port}"
 
-    async def send(self, request: SendRequest) -> Sequence[Outcome]:
+    def start(self, request: SendRequest, done: Done) -> None:
         """One request per item, at the same time where there are several."""
-        items = request.items
-        if len(items) == 1:
-            return [await self._deliver(request.endpoint, items[0], request.now_ms)]
-        return await asyncio.gather(*(self._deliver(request.endpoint, item, request.now_ms) for item in items))
+        self._spawn(self._deliver_all(request, done))
+
+    async def _deliver_all(self, request: SendRequest, done: Done) -> None:
+        attempts = (self._deliver(request.endpoint, item, request.now_ms) for item in request.items)
+        done(await asyncio.gather(*attempts))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def verify(self, request: VerifyRequest) -> Consent:
         """Ask for consent: see `adapters.senders.ask`."""
