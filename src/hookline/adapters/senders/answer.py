@@ -74,6 +74,7 @@ class AnswerReader:
         "_packed",
         "_parser",
         "_pieces_left",
+        "_remembered_bytes_max",
         "_whole",
         "_wire_bytes",
         "complete",
@@ -85,7 +86,9 @@ class AnswerReader:
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembered_bytes_max: int = REMEMBERED_BYTES_MAX) -> None:
+        """An answer of more than `remembered_bytes_max` is not remembered."""
+        self._remembered_bytes_max = remembered_bytes_max
         self._parser = HttpResponseParser(self)
         self._known = _NONE_KNOWN
         self.begin(0, whole=False)
@@ -134,10 +137,10 @@ class AnswerReader:
     def pack(self) -> bytes:
         """Headers and body as the last two members of a packed `Exchange`, the body as much as an attempt's record
         holds of it."""
-        if self._packed is None:
-            body = self.body if self.status is None else self.body[: kept_bytes(self.status)]
-            self._packed = _ENCODE(self.headers) + _ENCODE(body)
-        return self._packed
+        if self._packed is not None:
+            return self._packed
+        body = self.body if self.status is None else self.body[: kept_bytes(self.status)]
+        return _ENCODE(self.headers) + _ENCODE(body)
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes. True: nothing more is expected or wanted (see `complete`, `cut`, `fault`)."""
@@ -154,7 +157,7 @@ class AnswerReader:
             return True
         self._start()
         ended = self._parse(data)
-        if self.complete and self.reusable and len(data) <= REMEMBERED_BYTES_MAX:
+        if self.complete and self.reusable and len(data) <= self._remembered_bytes_max:
             self._remember(data)
         return ended
 
@@ -166,9 +169,8 @@ class AnswerReader:
             return
         assert self.status is not None
         if body_bytes <= kept_bytes(self.status):
-            self._known = _Known(
-                data, body_bytes, self._body, self.status, self.headers, self.keep_alive_s, self.pack()
-            )
+            self._packed = packed = self.pack()
+            self._known = _Known(data, body_bytes, self._body, self.status, self.headers, self.keep_alive_s, packed)
 
     def _parse(self, data: bytes) -> bool:
         self._wire_bytes += len(data)

@@ -14,7 +14,8 @@ from typing import Final, cast
 from hookline.adapters.senders.answer import AnswerReader
 
 PEEK_AFTER_S: Final = 0.1
-"""Idle for longer than this: ask the kernel whether the receiver has closed it meanwhile."""
+"""Idle for longer than this: ask the kernel whether the receiver has closed it meanwhile. Of a receiver that has
+closed one sooner after an answer it is always asked."""
 KEEP_ALIVE_MARGIN_S: Final = 1.0
 """Given up so long before the receiver says that it closes it."""
 AGE_S_MAX: Final = 300.0
@@ -28,11 +29,12 @@ class Idle:
     """The idle connections of one key, the one that was used last at the end. Whoever may want one, and each of the
     connections, has it at hand: nothing is looked up for a request."""
 
-    __slots__ = ("__weakref__", "connections", "key")
+    __slots__ = ("__weakref__", "connections", "key", "peek_after_s")
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.connections: list[Connection] = []
+        self.peek_after_s = PEEK_AFTER_S
 
 
 class Connection(asyncio.Protocol):
@@ -49,6 +51,7 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_monotonic_s",
         "_on_lost",
+        "_rested",
         "_sock",
         "_too_old_s",
         "_transport",
@@ -79,7 +82,7 @@ class Connection(asyncio.Protocol):
         self.ended_s = 0.0
         """When the last of it came, or it was given up."""
         self.reader = AnswerReader()
-        self._closing = False
+        self._closing = self._rested = False
         self._loop = loop
         self._sock = sock
         self._monotonic_s = monotonic_s
@@ -124,6 +127,7 @@ class Connection(asyncio.Protocol):
         if reader.keep_alive_s is not None:
             idle_s_max = min(idle_s_max, reader.keep_alive_s - KEEP_ALIVE_MARGIN_S)
         self._idle_since_s = now_s
+        self._rested = True
         until_s = now_s + idle_s_max
         self.deadline_s = until_s = min(self._too_old_s, until_s)
         return until_s > now_s
@@ -132,7 +136,7 @@ class Connection(asyncio.Protocol):
         """Whether a connection without a request can take one now, as far as this machine knows."""
         if self._closing or now_s >= self.deadline_s or self._transport.is_closing():
             return False
-        if now_s - self._idle_since_s < PEEK_AFTER_S:
+        if now_s - self._idle_since_s < self.idle.peek_after_s:
             return True
         try:
             # The loop may be late with the news; an end, or bytes that nobody asked for, are there already.
@@ -208,11 +212,11 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The receiver sends nothing more: the connection is closed, by the loop, at its next turn."""
-        self._closing = True
+        self._left()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It ended, by whomsoever."""
-        self._closing = True
+        self._left()
         ended, self._ended = self._ended, None
         self.reader.end(broken=ended is None or exc is not None)
         if not self._lost.done():
@@ -221,6 +225,15 @@ class Connection(asyncio.Protocol):
         if ended is not None:
             self.ended_s = self._monotonic_s()
             ended(self)
+
+    def _left(self) -> None:
+        """It ended; if not by us, perhaps at once after an answer that said nothing of it."""
+        if self._closing:
+            return
+        self._closing = True
+        unanswered = self._ended is None or self.first_byte_s is None
+        if self._rested and unanswered and self._monotonic_s() - self._idle_since_s < PEEK_AFTER_S:
+            self.idle.peek_after_s = 0.0
 
 
 Ended = Callable[[Connection], None]

@@ -77,11 +77,10 @@ class HttpSender:
         self._version = version
         self._origin = origin
         self._ourselves = ourselves = Ourselves() if ourselves is None else ourselves
-        self.now_s = self._monotonic_s = clock.monotonic_s
+        self._monotonic_s = clock.monotonic_s
         self._closing = False
         self._content: Content | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: list[tuple[_Attempt, Connection]] = []
         self._deadlines = Deadlines(clock)
         self._pool = Pool(idle_s_max=idle_s_max, connections_max=connections_idle_max)
         self._resolver = Resolver(clock, self._deadlines, lookup=lookup, lookups_max=lookups_max)
@@ -156,17 +155,17 @@ class HttpSender:
             done((_closing(),))
             return
         try:
-            prepared = self._prepared(endpoint)
+            prepared = endpoint.__dict__.get(_PREPARED) or self._prepared(endpoint)
             content = self._content = prepared.content(item.event, self._content)
             wire, kept = prepared.request(content, item.attempt, now_ms, item.confirm_url)
         except (Unsendable, Refusal) as error:
             reason = error.code if isinstance(error, Refusal) else "rejected"
             done((Outcome(Kind.REJECTED, reason, detail=str(error)),))
             return
-        attempt = _Attempt(self, endpoint, kept, done, now_ms, started_s, started_s)
+        attempt = _Attempt(self._pool, endpoint, kept, done, now_ms, started_s, started_s)
         if prepared.refused:
             # It may have a connection of what is not refused: another path of the same host.
-            attempt.not_sent(DialError("address_refused", prepared.refused))
+            attempt.not_sent(DialError("address_refused", prepared.refused), started_s)
             return
         assert prepared.idle is not None
         connection = self._pool.take(prepared.idle, started_s)
@@ -183,7 +182,7 @@ class HttpSender:
         try:
             connection = await self._dialer.dial(target, phases, group=endpoint.tenant, deadline_s=deadline_s)
         except DialError as error:
-            attempt.not_sent(error)
+            attempt.not_sent(error, self._monotonic_s())
         except NoRoom as error:
             self._pool.drop_oldest()
             detail = f"This process has no room for a connection: {error}."
@@ -199,24 +198,6 @@ class HttpSender:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def ended(self, attempt: _Attempt, connection: Connection) -> None:
-        """An attempt has ended; it is told of at the loop's next turn, with all that ended in this one.
-
-        By then the loop has read what came with the answer: the receiver's end of the connection, on which another
-        attempt would have been lost, or bytes that nobody asked for.
-        """
-        if not self._ended:
-            asyncio.get_running_loop().call_soon(self._tell)
-        self._ended.append((attempt, connection))
-
-    def _tell(self) -> None:
-        ended, self._ended = self._ended, []
-        give = self._pool.give
-        for attempt, connection in ended:
-            outcome = attempt.outcome(connection)
-            give(connection, connection.ended_s)
-            attempt.done((outcome,))
 
     def _prepared(self, endpoint: Endpoint) -> Prepared:
         prepared: Prepared | None = endpoint.__dict__.get(_PREPARED)
@@ -245,7 +226,7 @@ _NO_PHASES: Final = Phases()
 class _Attempt(msgspec.Struct):
     """One attempt on its way."""
 
-    sender: HttpSender
+    pool: Pool
     endpoint: Endpoint
     kept: bytes
     done: Done
@@ -264,10 +245,12 @@ class _Attempt(msgspec.Struct):
 
     def ended(self, connection: Connection) -> None:
         """There is an answer, or none will come."""
-        self.sender.ended(self, connection)
+        outcome = self._outcome(connection)
+        # Before it is told of: the next attempt may begin in `done`.
+        self.pool.give(connection, connection.ended_s)
+        self.done((outcome,))
 
-    def outcome(self, connection: Connection) -> Outcome:
-        """What came of it."""
+    def _outcome(self, connection: Connection) -> Outcome:
         endpoint = self.endpoint
         reader = connection.reader
         status = reader.status
@@ -281,9 +264,9 @@ class _Attempt(msgspec.Struct):
         reason, detail = connection.failure(endpoint.timeout_s)
         return Outcome(Kind.RETRY, reason, None, detail, None, timing, exchange)
 
-    def not_sent(self, error: DialError) -> None:
+    def not_sent(self, error: DialError, now_s: float) -> None:
         """There was no connection."""
-        timing = self._timing(None, self.sender.now_s())
+        timing = self._timing(None, now_s)
         exchange = Raw(self.kept + NOTHING)
         self.done((Outcome(Kind.RETRY, error.reason, detail=str(error), timing=timing, exchange=exchange),))
 

@@ -147,7 +147,7 @@ class Prepared:
             lines += _lines(headers)
             kept += _packed(headers)
             count += len(headers)
-        kept_body = _ENCODE(body.prefix) + _ENCODE(body.suffix) + _ENCODE(body.encoding)
+        kept_body = _ENCODE((body.prefix, body.suffix, body.encoding))[1:]  # without the array around them
         return Content(event, body_format, body, body.render(event.data), lines, kept, count, kept_body)
 
     def _kept_head(self, more: int) -> bytes:
@@ -164,7 +164,7 @@ class Prepared:
                 raise Unsendable("HOOKLINE_PUBLIC_URL is not ASCII: no callback can be named.")
             asking.append((_CALLBACK, callback_url.encode("ascii")))
             kept.append((_CALLBACK, MASK))  # whoever has it can consent
-        no_body = _ENCODE(b"") + _ENCODE(b"") + _ENCODE(BodyEncoding.NONE)
+        no_body = _ENCODE((b"", b"", BodyEncoding.NONE))[1:]
         return b"%b%b\r\n" % (self._head, _lines(asking)), self._kept_head(len(kept)) + _packed(kept) + no_body
 
     def request(
