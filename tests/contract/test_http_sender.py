@@ -75,7 +75,7 @@ async def test_the_body_arrives_as_it_was_built(
     """What the receiver reads is the kept pieces around the payload, byte for byte, with its length told."""
     (outcome,) = await sent(sender, request(accepting(format=form), event))
     (received,) = receiver.requests
-    exchange = outcome.exchange
+    exchange = outcome.seen
     assert outcome.kind is Kind.DELIVERED
     assert exchange is not None
     payload = {0: event.data, 1: base64.b64encode(event.data), 2: b""}[exchange.body_encoding]

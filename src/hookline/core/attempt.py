@@ -12,6 +12,7 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 
 class Kind(StrEnum):
@@ -237,9 +238,19 @@ class Outcome(msgspec.Struct, gc=False):
     """One line for a person; coarse about addresses (never tells what a port scan wants to know)."""
     status: int | None = None
     timing: Timing = Timing()
-    exchange: Exchange | None = None
+    exchange: Exchange | Raw | None = None
+    """What was sent and what came back. `Raw`: packed already (`Exchange` as MessagePack), which is cheaper to keep."""
     started: bool = True
     """False: nothing was sent and no try was used up (the sender had no room or is closing)."""
+
+    @property
+    def seen(self) -> Exchange | None:
+        """The exchange, to be looked at."""
+        exchange = self.exchange
+        return _EXCHANGE.decode(exchange) if isinstance(exchange, Raw) else exchange
+
+
+_EXCHANGE: Final = msgspec.msgpack.Decoder(Exchange)
 
 
 RESPONSE_KEPT_OK_BYTES: Final = 1024

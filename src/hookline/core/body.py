@@ -62,13 +62,16 @@ def _structured(event: Event) -> Body:
 
 def _time(event: Event) -> str:
     """When it happened as the publisher wrote it, else when it was accepted."""
-    if event.time is not None:
-        return event.time
-    seconds, thousandths = divmod(event.accepted_at_ms, 1000)
+    return event.time if event.time is not None else _instant(event.accepted_at_ms)
+
+
+@lru_cache(maxsize=64)  # events of the same instant are many, those of the same second are more
+def _instant(accepted_at_ms: int) -> str:
+    seconds, thousandths = divmod(accepted_at_ms, 1000)
     return f"{_second(seconds)}.{thousandths:03d}Z"
 
 
-@lru_cache(maxsize=64)  # events of the same second are many
+@lru_cache(maxsize=64)
 def _second(seconds: int) -> str:
     return format_time(seconds * 1000)[:19]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hookline.core.attempt import Exchange, Timing
+from hookline.core.attempt import Exchange, Outcome, Timing
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -36,13 +36,47 @@ class AttemptRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was sent and what came back; None for senders that have no such thing."""
 
     def pack(self) -> bytes:
-        """The bytes for `RecordItem.attempt`."""
+        """The bytes for `RecordItem.attempt`; see also `pack_attempt`."""
         return _ENCODER.encode(self)
 
     @staticmethod
     def unpack(packed: bytes) -> AttemptRecord:
         """The record that was packed. Raises `msgspec.DecodeError` when it is none."""
         return _DECODER.decode(packed)
+
+
+def pack_attempt(
+    outcome: Outcome,
+    *,
+    number: int,
+    at_ms: int,
+    kind: str,
+    reason: str | None,
+    cause: str | None,
+    next_wait_s: float | None,
+    endpoint_version: int,
+) -> bytes:
+    """What `AttemptRecord.pack` makes of an attempt that came to this outcome, in one step: every delivery pays it.
+
+    The arguments are the record's fields; an exchange that is packed already is taken as it is.
+    """
+    timing = outcome.timing
+    return _ENCODER.encode(
+        (
+            number,
+            at_ms,
+            kind,
+            outcome.status,
+            reason,
+            cause,
+            outcome.detail,
+            timing.total_us,
+            timing,
+            next_wait_s,
+            endpoint_version,
+            outcome.exchange,
+        )
+    )
 
 
 _ENCODER = msgspec.msgpack.Encoder()

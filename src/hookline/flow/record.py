@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from hookline.core.attempt import Kind, Outcome, Timing
+from hookline.core.attempt import Kind, Outcome
 from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import StaleRegistry, StoreUnavailable
-from hookline.core.history import AttemptRecord
+from hookline.core.history import AttemptRecord, pack_attempt
 from hookline.core.verdict import Verdict, judge
 from hookline.flow.channel import Channel, Job
 from hookline.flow.commits import SharedCommits
@@ -380,18 +380,13 @@ class Recorder:
 def _pack(
     job: Job, outcome: Outcome, verdict: Verdict, endpoint: Endpoint, started_ms: int, next_wait_s: float | None
 ) -> bytes:
-    timing: Timing = outcome.timing
-    return AttemptRecord(
+    return pack_attempt(
+        outcome,
         number=job.attempts + 1,
         at_ms=started_ms,
-        kind=str(Kind.UNCONFIRMED if verdict.after is State.UNCONFIRMED else outcome.kind),
-        status=outcome.status,
+        kind=Kind.UNCONFIRMED if verdict.after is State.UNCONFIRMED else outcome.kind,
         reason=verdict.reason,
         cause=verdict.cause,
-        detail=outcome.detail,
-        duration_us=timing.total_us,
-        timing=timing,
         next_wait_s=next_wait_s,
         endpoint_version=endpoint.version,
-        exchange=outcome.exchange,
-    ).pack()
+    )

@@ -134,5 +134,5 @@ def _record(endpoint: Endpoint, outcome: Outcome, started_ms: int, total_us: int
         duration_us=total_us,
         timing=msgspec.structs.replace(outcome.timing, total_us=total_us),
         endpoint_version=endpoint.version,
-        exchange=outcome.exchange,
+        exchange=outcome.seen,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hookline.adapters.senders.answer import FIELDS_MAX, HEAD_BYTES_MAX, INTERIM_MAX, AnswerReader
@@ -299,6 +299,82 @@ def test_answers_one_after_the_other(rows: list[tuple[bytes, int, bytes, bool]],
         assert (reader.status, reader.body, reader.complete, reader.fault) == (status, body, True, None)
         if not reusable:
             break
+
+
+def _seen(reader: AnswerReader) -> tuple[object, ...]:
+    """All that a reader says of an answer."""
+    judged = (reader.fault, reader.complete, reader.cut, reader.reusable)
+    return (reader.status, reader.headers, reader.body, reader.keep_alive_s, *judged, reader.pack())
+
+
+_KEPT = (
+    b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=7\r\ncontent-length: 11\r\n\r\nhello\r\n\r\nyo",
+    b"HTTP/1.1 500 No\r\ncontent-length: 1025\r\n\r\n" + b"x" * 1025,
+    b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc\r\n",
+    b"HTTP/1.1 200 OK\n\ncontent-length: 3\r\n\r\nabc",
+    CHUNKED + b"4\r\n\r\n\r\n\r\n0\r\n\r\n",
+)
+_ANSWERS = [OK, COMPLETE["no content"][0], *_KEPT, *(row[0] for row in COMPLETE.values()), *FAULTY.values()]
+_USUAL = st.integers(0, 3)
+"""Of `_ANSWERS`, by number: those that can be remembered are the first."""
+_ROUND = st.tuples(
+    st.integers(0, 5),
+    st.sampled_from([None] * 6 + [1, 7, 40]),
+    st.sampled_from([16_384] * 6 + [0, 1, 2, 3, 11]),
+    st.booleans(),
+    st.sampled_from([b""] * 6 + [b"\r\n", OK, OK]),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(_USUAL, _USUAL, st.integers(0, len(_ANSWERS) - 1), st.lists(_ROUND, max_size=8))
+def test_what_is_remembered_is_what_would_be_read(
+    first: int, second: int, third: int, rounds: list[tuple[int, int | None, int, bool, bytes]]
+) -> None:
+    """A reader that remembers says the same as one that does not, at each piece of each answer on a connection,
+    whatever the pieces and limits are and whatever follows."""
+    both = (AnswerReader(), AnswerReader(remembered_bytes_max=0))
+    for which, step, body_max, whole, behind in rounds:
+        data = _ANSWERS[(first, first, first, second, second, third)[which]]
+        for reader in both:
+            reader.begin(body_max, whole=whole)
+        assert _seen(both[0]) == _seen(both[1])
+        size = max(step, len(data) // 60) if step else len(data)  # some are long
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        for piece in pieces:
+            ends = [reader.feed(piece) for reader in both]
+            assert ends[0] == ends[1]
+            assert _seen(both[0]) == _seen(both[1])
+            if ends[0]:
+                break
+        if behind:
+            assert both[0].feed(behind) == both[1].feed(behind)
+            assert _seen(both[0]) == _seen(both[1])
+        if not both[0].complete or not both[0].reusable:
+            break
+    for reader in both:
+        reader.end(broken=False)
+    assert _seen(both[0]) == _seen(both[1])
+
+
+def test_the_same_again_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bytes as the first piece of the next answer are recognized; other bytes, or a smaller limit, are not."""
+    reader = AnswerReader()
+    parsed: list[bytes] = []
+    original = AnswerReader._parse
+
+    def parse(self: AnswerReader, data: bytes) -> bool:
+        parsed.append(data)
+        return original(self, data)
+
+    monkeypatch.setattr(AnswerReader, "_parse", parse)
+    other = OK.replace(b"ok", b"ko")
+    for data, body_max in ((OK, 9), (OK, 9), (OK, 2), (other, 9), (other, 2), (OK, 9), (OK, 1)):
+        reader.begin(body_max, whole=False)
+        assert reader.feed(data)
+        assert (reader.status, reader.complete) == (200, body_max > 1)
+    assert parsed == [OK, other, OK, OK]
 
 
 @given(st.binary(max_size=300), st.integers(1, 50))

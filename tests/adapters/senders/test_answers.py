@@ -47,7 +47,7 @@ async def test_what_a_status_means(
     outcome = await send(sender, receiver.url + "/")
     assert (outcome.kind, outcome.reason, outcome.retry_after_s) == (kind, reason, wait_s)
     assert outcome.status is not None
-    assert outcome.exchange is not None
+    assert outcome.seen is not None
     assert outcome.detail == ""
 
 
@@ -69,8 +69,8 @@ async def test_a_redirects_body_is_not_read(sender: HttpSender, receiver: Receiv
     receiver.answer("/", answers.endless_body(302))
     outcome = await send(sender, receiver.url + "/")
     assert (outcome.reason, outcome.status) == ("redirect", 302)
-    assert outcome.exchange is not None
-    assert outcome.exchange.response_body == b""
+    assert outcome.seen is not None
+    assert outcome.seen.response_body == b""
 
 
 async def test_what_is_kept_of_an_answer(sender: HttpSender, receiver: Receiver) -> None:
@@ -79,9 +79,9 @@ async def test_what_is_kept_of_an_answer(sender: HttpSender, receiver: Receiver)
     for status, kept in ((200, 1024), (500, 16_384)):
         receiver.answer("/", reply(status, body, [(b"X-Odd", b"\xff\xfe")]))
         outcome = await send(sender, receiver.url + "/", response_bytes_max=1024 * 1024)
-        assert outcome.exchange is not None
-        assert outcome.exchange.response_body == body[:kept]
-        assert (b"x-odd", b"\xff\xfe") in outcome.exchange.response_headers
+        assert outcome.seen is not None
+        assert outcome.seen.response_body == body[:kept]
+        assert (b"x-odd", b"\xff\xfe") in outcome.seen.response_headers
 
 
 async def test_nothing_is_unpacked(sender: HttpSender, receiver: Receiver) -> None:
@@ -91,9 +91,9 @@ async def test_nothing_is_unpacked(sender: HttpSender, receiver: Receiver) -> No
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcome = await send(sender, receiver.url + "/")
     assert (outcome.kind, outcome.status) == (Kind.DELIVERED, 200)
-    assert outcome.exchange is not None
-    assert outcome.exchange.response_body.startswith(b"\x1f\x8b")
-    assert len(outcome.exchange.response_body) == 1024
+    assert outcome.seen is not None
+    assert outcome.seen.response_body.startswith(b"\x1f\x8b")
+    assert len(outcome.seen.response_body) == 1024
     assert receiver.requests[0].header("accept-encoding") == "identity"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - grown < 10 * 1024
 
@@ -212,8 +212,8 @@ async def test_the_part_of_an_answer_that_came_is_kept(
     await asyncio.sleep(0.05)
     await advance_until(clock, task)
     outcome = await task
-    assert outcome.exchange is not None
-    assert outcome.exchange.response_body == b"0123456789"
+    assert outcome.seen is not None
+    assert outcome.seen.response_body == b"0123456789"
     assert outcome.detail.endswith("Its status was 200.")
 
 
@@ -248,8 +248,8 @@ async def test_success_when(sender: HttpSender, receiver: Receiver) -> None:
         await send(sender, receiver.url + path, success=rule) for path in ("/yes", "/no", "/too-large")
     ]
     assert (yes.kind, yes.reason) == (Kind.DELIVERED, None)
-    assert yes.exchange is not None
-    assert yes.exchange.response_body == large[:1024]
+    assert yes.seen is not None
+    assert yes.seen.response_body == large[:1024]
     assert (no.kind, no.reason, no.status) == (Kind.RETRY, "answer_rejected", 200)
     assert (too_large.kind, too_large.reason) == (Kind.RETRY, "answer_rejected")
 
@@ -273,6 +273,6 @@ async def test_chunks(sender: HttpSender, receiver: Receiver) -> None:
     receiver.answer("/", chunked(b"one, ", b"two", status=500))
     for _ in range(3):
         outcome = await send(sender, receiver.url + "/")
-        assert outcome.exchange is not None
-        assert outcome.exchange.response_body == b"one, two"
+        assert outcome.seen is not None
+        assert outcome.seen.response_body == b"one, two"
     assert receiver.connections == 1

@@ -57,9 +57,9 @@ async def test_the_challenge_is_a_signed_delivery(sender: HttpSender, receiver: 
     assert came.header("webhook-timestamp") == str(START_WALL_MS // 1000)
     assert verifier.sign(headers["webhook-id"], _told_now(), came.body.decode()) == headers["webhook-signature"]
     assert consent.given
-    assert consent.outcome.exchange is not None
-    assert (b"authorization", b"***") in consent.outcome.exchange.request_headers
-    assert consent.outcome.exchange.response_body == CHALLENGE.encode()
+    assert consent.outcome.seen is not None
+    assert (b"authorization", b"***") in consent.outcome.seen.request_headers
+    assert consent.outcome.seen.response_body == CHALLENGE.encode()
 
 
 def _told_now() -> Any:
@@ -125,7 +125,7 @@ async def test_the_handshake(sender: HttpSender, receiver: Receiver) -> None:
     assert came.header("content-length") is None
     assert came.header("webhook-signature") is None
     assert (consent.given, consent.rate_per_min, consent.outcome.kind) == (True, 120, Kind.DELIVERED)
-    exchange = consent.outcome.exchange
+    exchange = consent.outcome.seen
     assert exchange is not None
     assert exchange.method == "OPTIONS"
     assert (b"webhook-request-callback", b"***") in exchange.request_headers

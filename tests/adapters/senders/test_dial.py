@@ -160,8 +160,8 @@ async def test_nobody_listens(sender: HttpSender, receiver: Receiver) -> None:
     outcome = await send(sender, f"http://127.0.0.1:{port}/x")
     assert (outcome.kind, outcome.reason, outcome.status) == (Kind.RETRY, "connect", None)
     assert outcome.detail == "The connection was refused."
-    assert outcome.exchange is not None
-    assert outcome.exchange.url.endswith("/x")
+    assert outcome.seen is not None
+    assert outcome.seen.url.endswith("/x")
     assert outcome.timing.first_byte_us is None
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.adapters.senders.sending import send
 
 from hookline.adapters.senders.connection import AGE_S_MAX
 from hookline.adapters.senders.http import HttpSender
-from hookline.core.attempt import Kind
+from hookline.core.attempt import Kind, Outcome
 from hookline.testing.answers import Answer, hang, raw, redirect, reply
 from hookline.testing.clock import ToldClock
 from hookline.testing.receiver import Receiver
+from hookline.testing.samples import sample_endpoint
+from hookline.testing.sender_contract import request
 
 MakeSender = Callable[..., HttpSender]
 
@@ -163,6 +166,49 @@ async def test_a_connection_that_the_receiver_ended(
             clock.advance(0.2)
         assert (await send(sender, url)).kind is Kind.DELIVERED
         assert (talker.requests, len(talker.writers)) == (2, 2)
+
+
+async def test_a_receiver_that_closes_after_each_answer_without_saying_so(sender: HttpSender) -> None:
+    """From its second connection on it costs no attempt: where the end is here with the answer it is looked for."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            came = b""
+            while not came.endswith(b"}"):
+                piece = connection.recv(65_536)
+                if not piece:
+                    return
+                came += piece
+            connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            connection.shutdown(socket.SHUT_WR)  # in the same segment
+            connection.recv(1)
+
+    def accept() -> None:
+        for _ in range(19):
+            connection, _ = listener.accept()
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        asked = request(sample_endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        reasons: list[str | None] = []
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(outcomes: Sequence[Outcome]) -> None:
+            reasons.append(outcomes[0].reason)
+            if len(reasons) < 20:
+                sender.start(asked, done)
+            else:
+                ended.set_result(None)
+
+        sender.start(asked, done)
+        async with asyncio.timeout(20):
+            await ended
+        await asyncio.to_thread(accepting.join)
+    assert reasons == [None, "connect", *[None] * 18]
 
 
 async def test_a_connection_that_breaks_on_the_request_is_not_repeated(sender: HttpSender, receiver: Receiver) -> None:

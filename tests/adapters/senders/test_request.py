@@ -9,8 +9,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 from tests.adapters.senders.sending import send_to
 
+from hookline.adapters.senders.answer import NOTHING
 from hookline.adapters.senders.request import Prepared, Unsendable
-from hookline.core.attempt import BodyEncoding
+from hookline.core.attempt import BodyEncoding, Exchange
 from hookline.core.endpoint import Endpoint, SigningKey
 from hookline.core.event import Event
 from hookline.testing.clock import START_WALL_MS
@@ -23,7 +24,13 @@ URL = "https://receiver.example:8443/hooks/%C3%A9?a=1&b=%20"
 def built(endpoint: Endpoint, event: Event, attempt: int = 1) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """The bytes of a request, and the headers that are kept of it."""
     prepared = Prepared(endpoint, "1.2.3", https_only=False)
-    return prepared.request(prepared.content(event, None), attempt, START_WALL_MS)
+    wire, kept = prepared.request(prepared.content(event, None), attempt, START_WALL_MS)
+    return wire, exchange_of(kept).request_headers
+
+
+def exchange_of(kept: bytes) -> Exchange:
+    """What is kept of a request to which nothing was answered."""
+    return msgspec.msgpack.decode(kept + NOTHING, type=Exchange)
 
 
 def test_the_whole_request() -> None:
@@ -68,14 +75,36 @@ def test_where_to_confirm_is_sent_and_not_kept() -> None:
     line = b"hookline-confirm-url: " + url.encode() + b"\r\n"
     assert wire.replace(line, b"") == plain
     assert wire.count(line) == 1
-    assert kept == [*plain_kept, (b"hookline-confirm-url", b"***")]
+    headers = exchange_of(plain_kept).request_headers
+    assert exchange_of(kept).request_headers == [*headers, (b"hookline-confirm-url", b"***")]
+
+
+@pytest.mark.parametrize("form", ["standard", "raw", "cloudevents", "cloudevents-binary"])
+@pytest.mark.parametrize("event", [sample_event(), full_event(), sample_event(data=b"")], ids=["a", "b", "c"])
+@pytest.mark.parametrize("keys", [1, 2, 6])
+@pytest.mark.parametrize("attempt", [1, 10, 123_456])
+def test_what_is_kept_is_the_head_as_sent(form: str, event: Event, keys: int, attempt: int) -> None:
+    """However long its values and many its headers are, the packed form has the headers of the request, in order."""
+    own = [(b"x-%d" % number, b"v" * number * 100) for number in range(keys * 3)]
+    signing = [SigningKey(SIGNING_SECRET)] * keys
+    endpoint = sample_endpoint(URL, format=form, headers=own, signing=signing, method="PATCH")
+    prepared = Prepared(endpoint, "1.2.3", https_only=False)
+    content = prepared.content(event, None)
+    wire, kept = prepared.request(content, attempt, START_WALL_MS)
+    lines = wire.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    exchange = exchange_of(kept)
+    assert [b"%b: %b" % header for header in exchange.request_headers] == lines
+    body = content.body
+    expected = Exchange("PATCH", URL, exchange.request_headers, body.prefix, body.suffix, body.encoding)
+    assert exchange == expected
 
 
 def test_a_confirm_url_with_a_line_break_is_not_sent() -> None:
     """An address of ours that would begin another header is refused before anything is sent."""
     prepared = Prepared(sample_endpoint(URL), "1.2.3", https_only=False)
-    with pytest.raises(Unsendable):
-        prepared.request(prepared.content(sample_event(), None), 1, START_WALL_MS, "http://a/\r\nx: 1")
+    for url in ("http://a/\r\nx: 1", "http://ä/"):
+        with pytest.raises(Unsendable):
+            prepared.request(prepared.content(sample_event(), None), 1, START_WALL_MS, url)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +133,8 @@ def test_the_kept_pieces_make_the_body(form: str, event: Event) -> None:
     """In every format the length is told, and prefix, payload and suffix as kept are the body as sent."""
     prepared = Prepared(sample_endpoint(format=form), "1.2.3", https_only=False)
     content = prepared.content(event, None)
-    wire, headers = prepared.request(content, 1, START_WALL_MS)
+    wire, kept = prepared.request(content, 1, START_WALL_MS)
+    headers = exchange_of(kept).request_headers
     head, _, body = wire.partition(b"\r\n\r\n")
     assert body == content.body.render(event.data)
     assert dict(headers)[b"content-length"] == str(len(body)).encode()
@@ -121,9 +151,9 @@ async def test_what_arrives_is_what_is_kept(sender: Any, receiver: Receiver, met
     outcome = await send_to(sender, endpoint)
     (received,) = receiver.requests
     assert (received.method, received.path, received.version) == (method, "/a/b?c=d", "HTTP/1.1")
-    assert outcome.exchange is not None
-    assert received.headers == outcome.exchange.request_headers
-    assert (outcome.exchange.method, outcome.exchange.url) == (method, endpoint.url)
+    assert outcome.seen is not None
+    assert received.headers == outcome.seen.request_headers
+    assert (outcome.seen.method, outcome.seen.url) == (method, endpoint.url)
 
 
 async def test_the_official_library_verifies_it(sender: Any, receiver: Receiver, monkeypatch: Any) -> None:

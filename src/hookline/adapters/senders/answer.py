@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from hookline.core.attempt import RESPONSE_KEPT_OK_BYTES, RESPONSE_KEPT_OTHER_BYTES
@@ -23,6 +24,11 @@ PIECES_MAX: Final = 1024
 """A body may come in so many chunks, and one more for each 256 bytes of its limit, then it is cut: a million chunks of
 one byte would keep the event loop busy for half a second."""
 
+REMEMBERED_BYTES_MAX: Final = 1024
+"""So long an answer may be, to be remembered."""
+NOTHING: Final = b"\x90\xc4\x00"
+"""What `AnswerReader.pack` makes of no answer."""
+
 _NOTED: Final = frozenset({b"transfer-encoding", b"keep-alive"})
 
 
@@ -30,10 +36,32 @@ class _Enough(Exception):
     """Stops the parser inside a callback; the reader knows already why."""
 
 
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """An answer that was read once, and what was read in it."""
+
+    data: bytes
+    body_bytes: int
+    body: list[bytes]
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    keep_alive_s: float | None
+    packed: bytes
+
+
+_NONE_KNOWN: Final = _Known(b"", 0, [], 0, [], None, NOTHING)
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+
+
 class AnswerReader:
-    """Reads the answers of one connection, one after the other: `begin`, then `feed` until it returns True."""
+    """Reads the answers of one connection, one after the other: `begin`, then `feed` until it returns True.
+
+    A receiver mostly says the same again. The last answer that came as one piece of known length, and left the
+    connection to be used again, is remembered: the same bytes as the first piece of a later answer are the same
+    answer, and are not parsed again.
+    """
 
     __slots__ = (
+        "_begun",
         "_body",
         "_body_left",
         "_body_max",
@@ -42,8 +70,11 @@ class AnswerReader:
         "_interim",
         "_interims",
         "_keep_left",
+        "_known",
+        "_packed",
         "_parser",
         "_pieces_left",
+        "_remembered_bytes_max",
         "_whole",
         "_wire_bytes",
         "complete",
@@ -55,8 +86,11 @@ class AnswerReader:
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembered_bytes_max: int = REMEMBERED_BYTES_MAX) -> None:
+        """An answer of more than `remembered_bytes_max` is not remembered."""
+        self._remembered_bytes_max = remembered_bytes_max
         self._parser = HttpResponseParser(self)
+        self._known = _NONE_KNOWN
         self.begin(0, whole=False)
 
     def begin(self, body_max: int, *, whole: bool) -> None:
@@ -65,14 +99,10 @@ class AnswerReader:
         `whole`: keep all that is read of the body, not only what an attempt's record holds of it.
         """
         self._whole = whole
-        self._body_max = self._body_left = body_max
-        self._pieces_left = PIECES_MAX + body_max // 256
-        self._keep_left = 0
-        self._wire_bytes = 0
-        self._interims = 0
-        self._head_done = self._interim = False
+        self._body_max = body_max
+        self._begun = self._head_done = False
         self._body: list[bytes] = []
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._packed: bytes | None = None
         self.status: int | None = None
         """Of the final answer, once its headers have come."""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -88,13 +118,61 @@ class AnswerReader:
         self.reusable = False
         """Another request may follow on this connection, if the answer is complete."""
 
+    def _start(self) -> None:
+        """What is needed only where the parser is asked."""
+        self._begun = True
+        self._body_left = self._body_max
+        self._pieces_left = PIECES_MAX + self._body_max // 256
+        self._keep_left = 0
+        self._wire_bytes = 0
+        self._interims = 0
+        self._interim = False
+        self._fields: list[tuple[bytes, bytes]] = []
+
     @property
     def body(self) -> bytes:
         """The beginning of the body, as much as is kept."""
         return b"".join(self._body)
 
+    def pack(self) -> bytes:
+        """Headers and body as the last two members of a packed `Exchange`, the body as much as an attempt's record
+        holds of it."""
+        if self._packed is not None:
+            return self._packed
+        body = self.body if self.status is None else self.body[: kept_bytes(self.status)]
+        return _ENCODE(self.headers) + _ENCODE(body)
+
     def feed(self, data: bytes) -> bool:
         """Take the next bytes. True: nothing more is expected or wanted (see `complete`, `cut`, `fault`)."""
+        if self._begun:
+            return self._parse(data)
+        known = self._known
+        if data == known.data and known.body_bytes <= self._body_max:
+            self._begun = self.complete = self.reusable = True
+            self._body = known.body
+            self._packed = known.packed
+            self.status = known.status
+            self.headers = known.headers
+            self.keep_alive_s = known.keep_alive_s
+            return True
+        self._start()
+        ended = self._parse(data)
+        if self.complete and self.reusable and len(data) <= self._remembered_bytes_max:
+            self._remember(data)
+        return ended
+
+    def _remember(self, data: bytes) -> None:
+        """A whole answer came as this one piece."""
+        body_bytes = self._body_max - self._body_left
+        # Its head, and as much body as was read: no chunks, no interim answer, nothing behind it.
+        if data.find(b"\r\n\r\n") + 4 + body_bytes != len(data) or self._interims or self.cut:
+            return
+        assert self.status is not None
+        if body_bytes <= kept_bytes(self.status):
+            self._packed = packed = self.pack()
+            self._known = _Known(data, body_bytes, self._body, self.status, self.headers, self.keep_alive_s, packed)
+
+    def _parse(self, data: bytes) -> bool:
         self._wire_bytes += len(data)
         try:
             self._parser.feed_data(data)

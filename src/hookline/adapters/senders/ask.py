@@ -8,24 +8,22 @@ breaks cannot look like a no.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
+from msgspec import Raw
 
-from hookline.adapters.senders.answer import kept_bytes
+from hookline.adapters.senders.answer import NOTHING
 from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
 from hookline.adapters.senders.pool import Pool
-from hookline.adapters.senders.request import Headers, Prepared, Unsendable
-from hookline.core.attempt import Body, BodyEncoding, Exchange, Kind, Outcome, Timing
+from hookline.adapters.senders.request import Prepared, Unsendable
+from hookline.core.attempt import Kind, Outcome, Timing
 from hookline.core.consent import ANSWER_BYTES_MAX, Permission, asked_per_min, echo_fault, read_permission
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import Refusal
 from hookline.core.ourselves import Ourselves
 from hookline.core.success import natural
 from hookline.ports.sender import Consent, VerifyRequest
-
-_NO_BODY: Final = Body(b"", b"", BodyEncoding.NONE, "")
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -34,8 +32,7 @@ class _Question(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     prepared: Prepared
     wire: bytes
-    headers: Headers
-    body: Body
+    kept: bytes
 
 
 class Asker:
@@ -73,7 +70,7 @@ class Asker:
             connection = await self._dial(question, phases, deadline_s)
         except DialError as error:
             outcome = Outcome(Kind.RETRY, error.reason, detail=str(error))
-            outcome.exchange = _exchange(question, [], b"")
+            outcome.exchange = Raw(question.kept + NOTHING)
             outcome.timing = self._timing(phases, None, started_s)
             return Consent(given=False, outcome=outcome)
         except NoRoom as error:
@@ -104,14 +101,12 @@ class Asker:
         if request.how == "challenge":
             prepared = self._prepare(endpoint)
             content = prepared.content(request.event, None)
-            wire, headers = prepared.request(content, 1, request.now_ms)
-            return _Question(endpoint, prepared, wire, headers, content.body)
+            return _Question(endpoint, prepared, *prepared.request(content, 1, request.now_ms))
         # WebHook-Request-Origin is part of the head of every request to an endpoint that is verified so.
         endpoint = msgspec.structs.replace(endpoint, method="OPTIONS", verify="cloudevents")
         prepared = self._prepare(endpoint, request.origin)
         rate = str(asked_per_min(endpoint.rate))
-        wire, headers = prepared.handshake(rate, request.callback_url)
-        return _Question(endpoint, prepared, wire, headers, _NO_BODY)
+        return _Question(endpoint, prepared, *prepared.handshake(rate, request.callback_url))
 
     def _prepare(self, endpoint: Endpoint, origin: str = "") -> Prepared:
         return Prepared(endpoint, self._version, https_only=self._https_only, origin=origin, ourselves=self._ourselves)
@@ -126,13 +121,13 @@ def _read(request: VerifyRequest, question: _Question, connection: Connection) -
     status = reader.status
     if status is None or reader.fault is not None or not (reader.complete or reader.cut):
         reason, detail = connection.failure(question.endpoint.timeout_s)
-        exchange = _exchange(question, reader.headers, reader.body)
+        exchange = Raw(question.kept + reader.pack())
         return Consent(given=False, outcome=Outcome(Kind.RETRY, reason, detail=detail, exchange=exchange))
     if request.how == "challenge":
         permission = Permission(echo_fault(status, reader.body, request.challenge))
     else:
         permission = read_permission(reader.headers, request.origin)
-    exchange = _exchange(question, reader.headers, reader.body[: kept_bytes(status)])
+    exchange = Raw(question.kept + reader.pack())
     if permission.missing is None:
         outcome = Outcome(Kind.DELIVERED, status=status, exchange=exchange)
         return Consent(given=True, outcome=outcome, rate_per_min=permission.rate_per_min)
@@ -142,17 +137,3 @@ def _read(request: VerifyRequest, question: _Question, connection: Connection) -
         kind, reason_or_none = Kind.RETRY, "answer_rejected"
     detail = permission.missing if str(status) in permission.missing else f"{permission.missing} Its status: {status}."
     return Consent(given=False, outcome=Outcome(kind, reason_or_none, wait_s, detail, status, exchange=exchange))
-
-
-def _exchange(question: _Question, answer_headers: Headers, answer_body: bytes) -> Exchange:
-    body = question.body
-    return Exchange(
-        question.endpoint.method,
-        question.endpoint.url,
-        question.headers,
-        body.prefix,
-        body.suffix,
-        body.encoding,
-        answer_headers,
-        answer_body,
-    )

@@ -16,8 +16,9 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from hookline.adapters.senders import tls
-from hookline.adapters.senders.connection import Connection, Key
+from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
+from hookline.adapters.senders.pool import Pool
 from hookline.adapters.senders.resolve import Address, NameNotResolved, Resolver
 from hookline.core.address import LOOPBACK, Networks, Target, is_loopback_name
 from hookline.core.ourselves import OURS, Ourselves
@@ -64,6 +65,7 @@ class Dialer:
         deadlines: Deadlines,
         *,
         context: ssl.SSLContext,
+        pool: Pool,
         on_lost: Callable[[Connection], None],
         ourselves: Ourselves,
     ) -> None:
@@ -73,6 +75,7 @@ class Dialer:
         self._monotonic_s = clock.monotonic_s
         self._deadlines = deadlines
         self._context = context
+        self._pool = pool
         self._on_lost = on_lost
 
     async def addresses(self, target: Target, *, group: str, deadline_s: float) -> tuple[Address, ...]:
@@ -163,10 +166,10 @@ class Dialer:
     async def _open(self, sock: socket.socket, target: Target, deadline_s: float) -> Connection:
         """Give the socket to the loop (which closes it from now on), with a handshake where the target is https."""
         loop = asyncio.get_running_loop()
-        key: Key = (target.scheme, target.host, target.port)
+        idle = self._pool.idle((target.scheme, target.host, target.port))
 
         def make() -> Connection:
-            return Connection(key, sock, loop, self._monotonic_s, self._on_lost)
+            return Connection(idle, sock, loop, self._monotonic_s, self._on_lost)
 
         if not target.tls:
             _, connection = await loop.create_connection(make, sock=sock)

@@ -15,17 +15,20 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
+import msgspec
+from msgspec import Raw
+
 from hookline.adapters.senders import tls
-from hookline.adapters.senders.answer import kept_bytes
+from hookline.adapters.senders.answer import NOTHING
 from hookline.adapters.senders.ask import Asker
 from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
 from hookline.adapters.senders.pool import Pool
-from hookline.adapters.senders.request import Content, Headers, Prepared, Unsendable
+from hookline.adapters.senders.request import Content, Prepared, Unsendable
 from hookline.adapters.senders.resolve import LOOKUP_S_MAX, Lookup, Resolver, system_lookup
-from hookline.core.address import Networks, parse_url
-from hookline.core.attempt import Exchange, Kind, Outcome, Timing
+from hookline.core.address import Networks, Target, parse_url
+from hookline.core.attempt import Kind, Outcome, Timing
 from hookline.core.endpoint import Endpoint, EndpointSpec
 from hookline.core.errors import Refusal
 from hookline.core.ourselves import OURS, Ourselves
@@ -87,6 +90,7 @@ class HttpSender:
             clock,
             self._deadlines,
             context=tls.client_context(ca_file),
+            pool=self._pool,
             on_lost=self._lost,
             ourselves=ourselves,
         )
@@ -120,22 +124,18 @@ class HttpSender:
 
     def start(self, request: SendRequest, done: Done) -> None:
         """One request per item, at the same time where there are several."""
-        self._spawn(self._deliver_all(request, done))
-
-    async def _deliver_all(self, request: SendRequest, done: Done) -> None:
-        attempts = (self._deliver(request.endpoint, item, request.now_ms) for item in request.items)
-        done(await asyncio.gather(*attempts))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        items = request.items
+        if len(items) == 1:
+            self._begin(request.endpoint, items[0], request.now_ms, done)
+            return
+        several = _Several(len(items), done)
+        for position, item in enumerate(items):
+            self._begin(request.endpoint, item, request.now_ms, several.part(position))
 
     async def verify(self, request: VerifyRequest) -> Consent:
         """Ask for consent: see `adapters.senders.ask`."""
         if self._closing:
-            outcome = Outcome(Kind.RETRY, "connect", detail="The sender is closing.", started=False)
-            return Consent(given=False, outcome=outcome)
+            return Consent(given=False, outcome=_closing())
         return await self._asker.ask(request)
 
     async def close(self) -> None:
@@ -149,76 +149,55 @@ class HttpSender:
 
     # ------------------------------------------------------------------------------------------- one attempt
 
-    async def _deliver(self, endpoint: Endpoint, item: Item, now_ms: int) -> Outcome:
+    def _begin(self, endpoint: Endpoint, item: Item, now_ms: int, done: Done) -> None:
         started_s = self._monotonic_s()
         if self._closing:
-            return Outcome(Kind.RETRY, "connect", detail="The sender is closing.", started=False)
+            done((_closing(),))
+            return
         try:
-            prepared = self._prepared(endpoint)
+            prepared = endpoint.__dict__.get(_PREPARED) or self._prepared(endpoint)
             content = self._content = prepared.content(item.event, self._content)
+            wire, kept = prepared.request(content, item.attempt, now_ms, item.confirm_url)
         except (Unsendable, Refusal) as error:
             reason = error.code if isinstance(error, Refusal) else "rejected"
-            return Outcome(Kind.REJECTED, reason, detail=str(error))
-        wire, headers = prepared.request(content, item.attempt, now_ms, item.confirm_url)
-        deadline_s = started_s + endpoint.timeout_s
-        phases = _NO_PHASES
-        # What is refused now may have a connection of what is not: another path of the same host.
-        connection = None if prepared.refused else self._pool.take(prepared.key, started_s)
-        sent_s = started_s
-        if connection is None:
-            phases = Phases()
-            try:
-                connection = await self._dial(prepared, phases, endpoint.tenant, deadline_s)
-            except DialError as error:
-                return self._not_sent(error, endpoint, content, headers, phases, started_s)
-            except NoRoom as error:
-                self._pool.drop_oldest()
-                detail = f"This process has no room for a connection: {error}."
-                return Outcome(Kind.RETRY, "connect", detail=detail, started=False)
-            sent_s = self._monotonic_s()
-        success = endpoint.success
-        whole = success is not None and success.filter is not None
-        try:
-            await connection.send(wire, deadline_s, endpoint.response_bytes_max, whole=whole)
-        except asyncio.CancelledError:
-            connection.abort()
-            raise
-        ended_s = connection.ended_s
-        first_byte_s = connection.first_byte_s
-        timing = Timing(
-            phases.dns_us,
-            phases.connect_us,
-            phases.tls_us,
-            None if first_byte_s is None else int((first_byte_s - sent_s) * 1_000_000),
-            int((ended_s - started_s) * 1_000_000),
-        )
-        outcome = _outcome(connection, endpoint, content, headers, timing, now_ms)
-        self._pool.give(connection, ended_s)
-        return outcome
-
-    async def _dial(self, prepared: Prepared, phases: Phases, tenant: str, deadline_s: float) -> Connection:
+            done((Outcome(Kind.REJECTED, reason, detail=str(error)),))
+            return
+        attempt = _Attempt(self._pool, endpoint, kept, done, now_ms, started_s, started_s)
         if prepared.refused:
-            raise DialError("address_refused", prepared.refused)
-        return await self._dialer.dial(prepared.target, phases, group=tenant, deadline_s=deadline_s)
+            # It may have a connection of what is not refused: another path of the same host.
+            attempt.not_sent(DialError("address_refused", prepared.refused), started_s)
+            return
+        assert prepared.idle is not None
+        connection = self._pool.take(prepared.idle, started_s)
+        if connection is None:
+            self._spawn(self._dial(attempt, prepared.target, wire))
+        else:
+            attempt.send(connection, wire)
 
-    def _not_sent(
-        self,
-        error: DialError,
-        endpoint: Endpoint,
-        content: Content,
-        headers: Headers,
-        phases: Phases,
-        started_s: float,
-    ) -> Outcome:
-        timing = Timing(
-            phases.dns_us,
-            phases.connect_us,
-            phases.tls_us,
-            None,
-            int((self._monotonic_s() - started_s) * 1_000_000),
-        )
-        exchange = _exchange(endpoint, content, headers, [], b"")
-        return Outcome(Kind.RETRY, error.reason, detail=str(error), timing=timing, exchange=exchange)
+    async def _dial(self, attempt: _Attempt, target: Target, wire: bytes) -> None:
+        """Send it on a new connection."""
+        endpoint = attempt.endpoint
+        phases = attempt.phases = Phases()
+        deadline_s = attempt.started_s + endpoint.timeout_s
+        try:
+            connection = await self._dialer.dial(target, phases, group=endpoint.tenant, deadline_s=deadline_s)
+        except DialError as error:
+            attempt.not_sent(error, self._monotonic_s())
+        except NoRoom as error:
+            self._pool.drop_oldest()
+            detail = f"This process has no room for a connection: {error}."
+            attempt.done((Outcome(Kind.RETRY, "connect", detail=detail, started=False),))
+        except BaseException:
+            attempt.done((_closing(),))  # the loop ends, or a defect of ours: nothing was sent
+            raise
+        else:
+            attempt.sent_s = self._monotonic_s()
+            attempt.send(connection, wire)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _prepared(self, endpoint: Endpoint) -> Prepared:
         prepared: Prepared | None = endpoint.__dict__.get(_PREPARED)
@@ -230,6 +209,8 @@ class HttpSender:
                 origin=self._origin,
                 ourselves=self._ourselves,
             )
+            target = prepared.target
+            prepared.idle = self._pool.idle((target.scheme, target.host, target.port))
             endpoint.__dict__[_PREPARED] = prepared
         return prepared
 
@@ -242,37 +223,83 @@ _NO_PHASES: Final = Phases()
 """Of a kept connection: nothing was looked up, connected or shaken hands on."""
 
 
-def _outcome(
-    connection: Connection, endpoint: Endpoint, content: Content, headers: Headers, timing: Timing, now_ms: int
-) -> Outcome:
-    reader = connection.reader
-    status = reader.status
-    body = reader.body
-    if status is not None and reader.fault is None and (reader.complete or reader.cut):
-        if 200 <= status < 300 and endpoint.success is None:
-            exchange = _exchange(endpoint, content, headers, reader.headers, body)
-            return Outcome(Kind.DELIVERED, None, None, "", status, timing, exchange)
-        kind, reason, wait_s = answer(endpoint.success, status, reader.headers, body, now_ms / 1000)
-        exchange = _exchange(endpoint, content, headers, reader.headers, body[: kept_bytes(status)])
-        return Outcome(kind, reason, wait_s, "", status, timing, exchange)
-    reason, detail = connection.failure(endpoint.timeout_s)
-    if status is not None:
-        body = body[: kept_bytes(status)]
-    exchange = _exchange(endpoint, content, headers, reader.headers, body)
-    return Outcome(Kind.RETRY, reason, None, detail, None, timing, exchange)
+class _Attempt(msgspec.Struct):
+    """One attempt on its way."""
+
+    pool: Pool
+    endpoint: Endpoint
+    kept: bytes
+    done: Done
+    now_ms: int
+    started_s: float
+    sent_s: float
+    phases: Phases = _NO_PHASES
+
+    def send(self, connection: Connection, wire: bytes) -> None:
+        """Write it."""
+        endpoint = self.endpoint
+        success = endpoint.success
+        whole = success is not None and success.filter is not None
+        deadline_s = self.started_s + endpoint.timeout_s
+        connection.start(wire, deadline_s, endpoint.response_bytes_max, self.ended, whole=whole)
+
+    def ended(self, connection: Connection) -> None:
+        """There is an answer, or none will come."""
+        outcome = self._outcome(connection)
+        # Before it is told of: the next attempt may begin in `done`.
+        self.pool.give(connection, connection.ended_s)
+        self.done((outcome,))
+
+    def _outcome(self, connection: Connection) -> Outcome:
+        endpoint = self.endpoint
+        reader = connection.reader
+        status = reader.status
+        timing = self._timing(connection.first_byte_s, connection.ended_s)
+        exchange = Raw(self.kept + reader.pack())
+        if status is not None and reader.fault is None and (reader.complete or reader.cut):
+            if 200 <= status < 300 and endpoint.success is None:
+                return Outcome(Kind.DELIVERED, None, None, "", status, timing, exchange)
+            kind, reason, wait_s = answer(endpoint.success, status, reader.headers, reader.body, self.now_ms / 1000)
+            return Outcome(kind, reason, wait_s, "", status, timing, exchange)
+        reason, detail = connection.failure(endpoint.timeout_s)
+        return Outcome(Kind.RETRY, reason, None, detail, None, timing, exchange)
+
+    def not_sent(self, error: DialError, now_s: float) -> None:
+        """There was no connection."""
+        timing = self._timing(None, now_s)
+        exchange = Raw(self.kept + NOTHING)
+        self.done((Outcome(Kind.RETRY, error.reason, detail=str(error), timing=timing, exchange=exchange),))
+
+    def _timing(self, first_byte_s: float | None, ended_s: float) -> Timing:
+        phases = self.phases
+        total_us = int((ended_s - self.started_s) * 1_000_000)
+        if phases is _NO_PHASES and first_byte_s == ended_s:
+            return Timing(None, None, None, total_us, total_us)
+        first_byte_us = None if first_byte_s is None else int((first_byte_s - self.sent_s) * 1_000_000)
+        return Timing(phases.dns_us, phases.connect_us, phases.tls_us, first_byte_us, total_us)
 
 
-def _exchange(
-    endpoint: Endpoint, content: Content, headers: Headers, answer_headers: Headers, answer_body: bytes
-) -> Exchange:
-    body = content.body
-    return Exchange(
-        endpoint.method,
-        endpoint.url,
-        headers,
-        body.prefix,
-        body.suffix,
-        body.encoding,
-        answer_headers,
-        answer_body,
-    )
+class _Several:
+    """Several items of one request, told of when the last has ended."""
+
+    def __init__(self, count: int, done: Done) -> None:
+        self._outcomes: list[Outcome | None] = [None] * count
+        self._left = count
+        self._done = done
+        if not count:
+            done(())
+
+    def part(self, position: int) -> Done:
+        """What takes the outcome of the item at `position`."""
+
+        def done(outcomes: Sequence[Outcome]) -> None:
+            (self._outcomes[position],) = outcomes
+            self._left -= 1
+            if not self._left:
+                self._done([outcome for outcome in self._outcomes if outcome is not None])
+
+        return done
+
+
+def _closing() -> Outcome:
+    return Outcome(Kind.RETRY, "connect", detail="The sender is closing.", started=False)

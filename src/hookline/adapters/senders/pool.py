@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hookline.adapters.senders.connection import Connection, Key
+from weakref import WeakValueDictionary
+
+from hookline.adapters.senders.connection import Connection, Idle, Key
 
 
 class Pool:
@@ -14,20 +16,25 @@ class Pool:
     def __init__(self, *, idle_s_max: float, connections_max: int) -> None:
         self._idle_s_max = idle_s_max
         self._connections_max = connections_max
-        self._by_key: dict[Key, list[Connection]] = {}
+        self._by_key: WeakValueDictionary[Key, Idle] = WeakValueDictionary()
         self._oldest_first: dict[Connection, None] = {}
 
     def __len__(self) -> int:
         return len(self._oldest_first)
 
-    def take(self, key: Key, now_s: float) -> Connection | None:
+    def idle(self, key: Key) -> Idle:
+        """Those of a key, to be kept at hand; the same for as long as anybody has it."""
+        idle = self._by_key.get(key)
+        if idle is None:
+            idle = self._by_key[key] = Idle(key)
+        return idle
+
+    def take(self, idle: Idle, now_s: float) -> Connection | None:
         """A connection that can take a request now, no longer idle; None: dial one."""
-        stack = self._by_key.get(key)
-        while stack:
-            connection = stack.pop()
+        connections = idle.connections
+        while connections:
+            connection = connections.pop()
             del self._oldest_first[connection]
-            if not stack:
-                del self._by_key[key]
             if connection.usable(now_s):
                 return connection
             connection.close()
@@ -40,21 +47,14 @@ class Pool:
             return
         if len(self._oldest_first) >= self._connections_max:
             self.drop_oldest()
-        stack = self._by_key.get(connection.key)
-        if stack is None:
-            self._by_key[connection.key] = [connection]
-        else:
-            stack.append(connection)
+        connection.idle.connections.append(connection)
         self._oldest_first[connection] = None
 
     def forget(self, connection: Connection) -> None:
         """It ended by itself; nothing happens where it was not idle."""
         if connection in self._oldest_first:
             del self._oldest_first[connection]
-            stack = self._by_key[connection.key]
-            stack.remove(connection)
-            if not stack:
-                del self._by_key[connection.key]
+            connection.idle.connections.remove(connection)
 
     def drop_oldest(self) -> None:
         """Make room: end the connection that has been idle for longest."""
@@ -67,8 +67,7 @@ class Pool:
         """End all and keep none from now on; returns them, so that their end can be waited for."""
         self._connections_max = 0
         connections = list(self._oldest_first)
-        self._oldest_first.clear()
-        self._by_key.clear()
         for connection in connections:
+            self.forget(connection)
             connection.close()
         return connections
