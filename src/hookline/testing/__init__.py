@@ -4,6 +4,7 @@
     receiver, answers, wire, certificates           a webhook receiver for tests, and what it answers
     mailbox                                         a sender that is not HTTP
     faults                                          a store that fails at call n, before or after its commit
+    failpoints                                      places at which the real process kills itself, for crash tests
     samples                                         events and endpoints to test with
     store_contract, queue_contract, sender_contract what every adapter promises
 
