@@ -129,7 +129,8 @@ class _BeforeCommit(_Around):
 class _AfterCommit(_Around):
     async def accept(self, *given: Any, **named: Any) -> Iterable[AcceptResult]:
         results: Iterable[AcceptResult] = await self._inner.accept(*given, **named)
-        made = [item.event_id for result in results for item in result.items if not item.duplicate]
+        new = (result for result in results if not result.repeated)
+        made = [item.event_id for result in new for item in result.items if not item.duplicate]
         if made:
             self._failpoint.hit(made)
         return results
