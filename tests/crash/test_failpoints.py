@@ -44,6 +44,7 @@ def kills(run: Run, point: str) -> Iterator[Killed]:
         yield run.kill_at(f"{point}:kill@{dice.randint(1, HITS_MAX)}")
 
 
+@pytest.mark.rule(n=1)
 def test_before_commit_nothing_was_promised(tmp_path: Path):
     """An accept that dies before its commit has answered nobody and left nothing; sent again, it is one event."""
     with under_load(tmp_path, SEED) as run:
@@ -57,6 +58,8 @@ def test_before_commit_nothing_was_promised(tmp_path: Path):
         assert gone & set().union(*run.journal.answers.values()) == set()
 
 
+@pytest.mark.rule(n=1)
+@pytest.mark.rule(n=7)
 def test_after_commit_the_same_key_is_the_same_event(tmp_path: Path):
     """An accept that dies after its commit and before its 202 is there; sent again, it gets the id of that event."""
     with under_load(tmp_path, SEED) as run:
@@ -70,6 +73,7 @@ def test_after_commit_the_same_key_is_the_same_event(tmp_path: Path):
         assert committed <= set(run.journal.acked.values())
 
 
+@pytest.mark.rule(n=16)
 def test_after_claim_it_is_delivered_after_the_restart(tmp_path: Path):
     """What was claimed when the process died was not sent, and is sent by the next one."""
     with under_load(tmp_path, SEED) as run:
@@ -80,6 +84,7 @@ def test_after_claim_it_is_delivered_after_the_restart(tmp_path: Path):
         run.finish()
 
 
+@pytest.mark.rule(n=12)
 def test_after_send_the_receiver_has_it_and_gets_it_again(tmp_path: Path):
     """What was written when the process died has reached its receiver, and comes again with the same webhook-id."""
     with under_load(tmp_path, SEED) as run:
@@ -93,6 +98,7 @@ def test_after_send_the_receiver_has_it_and_gets_it_again(tmp_path: Path):
         assert {pair: requests[pair] for pair in sent if requests[pair] < 2} == {}
 
 
+@pytest.mark.rule(n=12)
 def test_after_response_it_is_sent_again_once(tmp_path: Path):
     """What was answered but not recorded when the process died is sent once more, with the same webhook-id."""
     with under_load(tmp_path, SEED) as run:
@@ -110,6 +116,7 @@ def test_after_response_it_is_sent_again_once(tmp_path: Path):
                 assert successes[pair] == killed.successes[pair] + 1
 
 
+@pytest.mark.rule(n=12)
 def test_after_record_nothing_is_repeated(tmp_path: Path):
     """What was recorded as ended when the process died is never sent again."""
     with under_load(tmp_path, SEED) as run:
@@ -137,6 +144,7 @@ def _requested_again(run: Run, killed: Killed) -> None:
     until(lambda: not missing(), AGAIN_S, 0.05)
 
 
+@pytest.mark.rule(n=5)
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])
 def test_a_big_fan_out_is_whole_or_not_there(point: str, tmp_path: Path):
     """Of an event to 300 endpoints the file has, whenever the process dies, all deliveries or none."""

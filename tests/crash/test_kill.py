@@ -20,6 +20,7 @@ QUIET_S = 120.0
 
 
 @pytest.mark.crash
+@pytest.mark.rule(n=12)
 @pytest.mark.timeout(240 + 20 * KILLS)
 def test_kill_9_loses_nothing(tmp_path: Path):
     """However often the process is killed, every acknowledged event arrives whole, once for each who wants it, and in
@@ -37,6 +38,7 @@ def test_kill_9_loses_nothing(tmp_path: Path):
 
 
 @pytest.mark.crash
+@pytest.mark.rule(n=18)
 @pytest.mark.timeout(120 + 20 * STOPS)
 def test_sigterm_repeats_nothing(tmp_path: Path):
     """A process that is told to stop under load exits 0, loses nothing, and sends nothing a second time."""

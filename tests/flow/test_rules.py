@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.delivery import State
+from hookline.core.endpoint import EndpointState
+from hookline.flow.engine import Limits
 from hookline.ports.store import AcceptRequest, AcceptResult, NewEvent
 from tests.flow.rig import OK, Rig
 
@@ -170,6 +173,52 @@ async def test_rule_11_the_window_is_free_slots_plus_what_it_finished(rig: Rig, 
     assert rig.sender.most[endpoint.url] <= 10
 
 
+@pytest.mark.rule(n=11)
+async def test_rule_11_nothing_starts_near_the_end_of_its_lease(rig: Rig) -> None:
+    """What was handed off and waits for a slot is not sent once less than timeout + 5 s of its lease is left: it is
+    given back, and sent under another lease."""
+    endpoint = await rig.endpoint("a", concurrency_max=1, timeout_s=30)
+    for _ in range(12):
+        await rig.publish(ORDER)
+        await rig.quiet()
+    gate = rig.sender.gates[endpoint.url] = asyncio.Event()
+    await rig.publish([ORDER] * 3)
+    await rig.until(lambda: rig.sender.running[endpoint.url] == 1, "one is on its way")
+    rig.clock.advance(11)
+    gate.set()
+    await rig.until(lambda: rig.sender.times(endpoint.url) == 15, "all were sent")
+    assert [item.fence for item in rig.sender.items[-3:]] == [1, 2, 2]
+
+
+@pytest.mark.rule(n=12)
+async def test_rule_12_what_cannot_be_recorded_is_not_sent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While recording stands, sending stops at 512 outcomes that wait, whatever is due; then everything is delivered
+    once."""
+    endpoints = [await rig.endpoint(f"e{number}", concurrency_max=1000) for number in range(4)]
+    stalled = asyncio.Event()
+    original = rig.store.record
+
+    async def record(*given: Any) -> Any:
+        await stalled.wait()
+        return await original(*given)
+
+    monkeypatch.setattr(rig.store, "record", record)
+    for _ in range(4):
+        await rig.publish([ORDER] * 250)
+    try:
+        await rig.until(lambda: rig.engine.recorder.behind, "sending stops")
+        for _ in range(50):
+            await asyncio.sleep(0.002)
+        assert rig.engine.recorder.behind
+        assert len(rig.sender.sent) <= 512 + 64 + 64  # as many are on their way to one host
+    finally:
+        stalled.set()
+    await rig.until(lambda: len(rig.sender.sent) == 4000, "all were sent")
+    await rig.quiet()
+    assert [rig.sender.times(endpoint.url) for endpoint in endpoints] == [1000] * 4
+    assert (await rig.counts()).delivered == 4000
+
+
 @pytest.mark.rule(n=14)
 async def test_rule_14_probes_leave_the_tries_of_a_dead_endpoints_events(tmp_path: Path) -> None:
     """After 20 minutes at an endpoint that is dead its events have used up few of their tries; were a probe a try, the
@@ -191,5 +240,28 @@ async def test_rule_14_probes_leave_the_tries_of_a_dead_endpoints_events(tmp_pat
         rig.sender.default[endpoint.url] = OK
         await rig.advance(86_400 * 2, 3600)
         assert (await rig.counts(endpoint)).delivered == 20
+    finally:
+        await rig.stop()
+
+
+@pytest.mark.rule(n=15)
+async def test_rule_15_overflow_is_announced_once(tmp_path: Path) -> None:
+    """Of 60 deliveries to an endpoint that may have 10 open the oldest 50 are failed, in whatever portions, and who
+    listens is told once within the hour."""
+    rig = Rig(tmp_path / "over.db", limits=Limits(open_max=10))
+    await rig.start()
+    try:
+        endpoint = await rig.endpoint("a")
+        await rig.endpoint("ops", event_types=["hookline.*"])
+        await rig.set_state(endpoint, EndpointState.PAUSED)
+        for _ in range(3):
+            await rig.publish([ORDER] * 20)
+            await rig.advance(10, 1)
+        counts = await rig.counts(endpoint)
+        assert (counts.held, counts.failed) == (10, 50)
+        rows = sorted(await rig.deliveries(endpoint_id=endpoint.id), key=lambda row: row.id)
+        assert [row.reason for row in rows] == ["overflow"] * 50 + [None] * 10
+        told = [json.loads(data) for url, data, _ in rig.sender.sent if url.endswith("/ops")]
+        assert [report["endpoint_id"] for report in told] == [endpoint.public_id]
     finally:
         await rig.stop()
