@@ -24,7 +24,7 @@ check: $(V)/.test ## format, lint, types, import rules
 bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
 	@$(V)/bin/python -m bench
 
-crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
+crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
 
 fuzz: $(V)/.fuzz ## coverage-guided fuzzing, and generated requests (FUZZ_TARGET=name, FUZZ_SECONDS=n, FUZZ_INPUT=file)

@@ -70,3 +70,9 @@ def test_not_armed_nothing_of_it_is_there(failpoint: str, built: str, tmp_path: 
         [sys.executable, "-c", PUT_TOGETHER], env=program.environment(), capture_output=True, text=True, check=True
     )
     assert asked.stdout.strip() == built
+
+
+def test_every_failpoint_is_documented() -> None:
+    """The contributor's page has each point, in the words of the program."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [point for point, when in POINTS.items() if f"| `{point}` | {when} |" not in page] == []
