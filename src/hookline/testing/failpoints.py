@@ -15,7 +15,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
@@ -67,7 +67,7 @@ def arm(
     failpoint: Failpoint, store: Store, senders: Mapping[str, Sender], connection: type[Any]
 ) -> tuple[Store, Mapping[str, Sender]]:
     """The store and the senders with the failpoint in them. `connection`: the class of the HTTP sender's connections,
-    whose `send` is replaced in this process."""
+    whose transports are watched in this process where that is the point."""
     if failpoint.point in _SENDERS:
         if failpoint.point == "after_send":
             _watch(failpoint, connection)
@@ -166,6 +166,8 @@ _sending: ContextVar[tuple[bytes, ...]] = ContextVar("hookline_failpoint_sending
 
 
 class _AfterSend(_Around):
+    """Says to the connections below, by a context variable, what is being sent."""
+
     async def send(self, request: SendRequest) -> Iterable[Outcome]:
         token = _sending.set(tuple(item.delivery_id for item in request.items))
         try:
@@ -174,40 +176,75 @@ class _AfterSend(_Around):
             _sending.reset(token)
         return outcomes
 
+    def start(self, request: SendRequest, done: Callable[[Iterable[Outcome]], None]) -> None:
+        token = _sending.set(tuple(item.delivery_id for item in request.items))
+        try:
+            self._inner.start(request, done)
+        finally:
+            _sending.reset(token)
+
+
+class _Watched(_Around):
+    """A transport that looks whether a delivery's request has left. `answered` counts what came: while it is as it was
+    at the write, no answer has."""
+
+    answered = 0
+
+    def write(self, data: bytes) -> None:
+        self._inner.write(data)
+        ids = _sending.get()
+        if ids:  # else it is a question to an endpoint, not a delivery
+            asyncio.get_running_loop().call_soon(self._look, ids, self.answered)
+
+    def _look(self, ids: tuple[bytes, ...], answered: int) -> None:
+        if self.answered != answered or self._inner.is_closing():
+            return
+        if self._inner.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_WAIT_S, self._look, ids, answered)
+        else:
+            self._failpoint.hit(ids)
+
 
 def _watch(failpoint: Failpoint, connection: type[Any]) -> None:
-    """Replace the `send` of all connections by one that looks when the request has left."""
-    send = connection.send
+    """Give all connections of this class, a protocol of asyncio, a transport that is watched."""
+    made, received, lost = connection.connection_made, connection.data_received, connection.connection_lost
+    transports: dict[int, _Watched] = {}
 
-    def watched(self: Any, *given: Any, **named: Any) -> asyncio.Future[None]:
-        answered: asyncio.Future[None] = send(self, *given, **named)
-        ids = _sending.get()
-        transport = self._transport
-        loop = asyncio.get_running_loop()
+    def connection_made(self: Any, transport: Any) -> None:
+        watched = transports[id(self)] = _Watched(transport, failpoint)
+        made(self, watched)
 
-        def look() -> None:
-            if answered.done() or transport.is_closing():
-                return
-            if transport.get_write_buffer_size():
-                loop.call_later(_WAIT_S, look)
-            else:
-                failpoint.hit(ids)
+    def data_received(self: Any, data: bytes) -> None:
+        transports[id(self)].answered += 1
+        received(self, data)
 
-        if ids:  # else it is a question to an endpoint, not a delivery
-            loop.call_soon(look)
-        return answered
+    def connection_lost(self: Any, exc: Exception | None) -> None:
+        transports.pop(id(self), None)
+        lost(self, exc)
 
-    connection.send = watched
+    connection.connection_made = connection_made
+    connection.data_received = data_received
+    connection.connection_lost = connection_lost
 
 
 class _AfterResponse(_Around):
     async def send(self, request: SendRequest) -> Iterable[Outcome]:
         outcomes: Iterable[Outcome] = await self._inner.send(request)
+        self._answered(request, outcomes)
+        return outcomes
+
+    def start(self, request: SendRequest, done: Callable[[Iterable[Outcome]], None]) -> None:
+        def answered(outcomes: Iterable[Outcome]) -> None:
+            self._answered(request, outcomes)
+            done(outcomes)
+
+        self._inner.start(request, answered)
+
+    def _answered(self, request: SendRequest, outcomes: Iterable[Outcome]) -> None:
         sent = zip(request.items, outcomes, strict=True)
         answered = [item.delivery_id for item, outcome in sent if outcome.status is not None]
         if answered:
             self._failpoint.hit(answered)
-        return outcomes
 
 
 _STORES: Final[Mapping[str, type[_Around]]] = {
