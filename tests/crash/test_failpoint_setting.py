@@ -44,12 +44,18 @@ def test_armed_without_testing_it_refuses_to_start(tmp_path: Path) -> None:
     assert "HOOKLINE_FAILPOINT" in refused(Program(tmp_path / "2", failpoint="after_claim:kill", testing="0"))
 
 
-@pytest.mark.parametrize("text", ["after_lunch:kill", "after_claim", "after_claim:kill@0", "after_claim:raise"])
-def test_what_is_no_failpoint_is_refused(text: str, tmp_path: Path) -> None:
-    """Another point, another action, or a hit that cannot be counted is refused with what is allowed."""
-    said = refused(Program(tmp_path, failpoint=text, testing="1"))
-    assert text in said
+def test_what_is_no_failpoint_refuses_to_start(tmp_path: Path) -> None:
+    """A point that does not exist is refused with those that do."""
+    said = refused(Program(tmp_path, failpoint="after_lunch:kill", testing="1"))
+    assert "after_lunch" in said
     assert all(point in said for point in POINTS)
+
+
+@pytest.mark.parametrize("text", ["", "after_claim", "after_claim:kill@0", "after_claim:kill@", "after_claim:raise"])
+def test_what_is_no_failpoint(text: str) -> None:
+    """Another action, or a hit that cannot be counted, is refused with what is allowed."""
+    with pytest.raises(ValueError, match="after_claim:kill@7"):
+        Failpoint.parse(text)
 
 
 def test_a_failpoint_is_read() -> None:
