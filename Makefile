@@ -3,8 +3,9 @@ PY ?= python3
 V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
+SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash fuzz dev docs lock clean
+.PHONY: help run test check bench crash fuzz simulate dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +30,9 @@ crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counte
 
 fuzz: $(V)/.fuzz ## coverage-guided fuzzing, and generated requests (FUZZ_TARGET=name, FUZZ_SECONDS=n, FUZZ_INPUT=file)
 	@$(V)/bin/python -m tests.fuzz.run
+
+simulate: $(V)/.test ## the whole flow in random walks on a told clock (SEEDS=n; SEED=n walks one and tells what happens)
+	@$(V)/bin/python -m tests.simulate $(SEEDS)
 
 dev: $(V)/.test ## everything a contributor needs in .venv
 	@echo ". $(V)/bin/activate   then: hookline --help, make check, make test"

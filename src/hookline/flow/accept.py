@@ -44,6 +44,8 @@ class _Pending(msgspec.Struct, gc=False):
     idempotency: IdempotencyKey | None
     size_bytes: int
     request: AcceptRequest | None = None
+    routed_ms: int = 0
+    """When its hand-offs were leased: their leases run since then, however late the commit is heard of."""
 
 
 class Accept:
@@ -283,6 +285,7 @@ class Accept:
     def _route(self, pending: _Pending, now_ms: int) -> AcceptRequest:
         items: list[NewEvent] = []
         rows = 0
+        pending.routed_ms = now_ms
         for draft, event_id in pending.drafts:
             event = event_of(draft, event_id, pending.tenant)
             wait_s = max(0.0, (draft.deliver_at_ms - now_ms) / 1000) if draft.deliver_at_ms is not None else 0.0
@@ -337,21 +340,22 @@ class Accept:
                 self._unused(item)
             return
         duplicates = deliveries = 0
+        late_s = (self._store.now_ms() - pending.routed_ms) / 1000
         for item, outcome in zip(request.items, result.items, strict=True):
             if outcome.duplicate:
                 duplicates += 1
                 self._unused(item)
                 continue
             deliveries += outcome.deliveries
-            self._hand_over(item, outcome.states)
+            self._hand_over(item, outcome.states, late_s)
         self._observer.accepted(len(result.items) - duplicates, deliveries, duplicates)
 
-    def _hand_over(self, item: NewEvent, states: bytes) -> None:
+    def _hand_over(self, item: NewEvent, states: bytes, late_s: float) -> None:
         event = item.event
         for delivery, state in zip(item.deliveries, states, strict=True):
             if state == State.LEASED:
                 assert delivery.lease_s is not None
-                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, delivery.lease_s)
+                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, delivery.lease_s - late_s)
                 continue
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, event)

@@ -179,8 +179,9 @@ class Deliver(HandOff):
 
     # ----------------------------------------------------------------------------------------------- from a claim
 
-    def claimed(self, rows: Sequence[Claimed]) -> None:
-        """What a claim returned goes into its channels."""
+    def claimed(self, rows: Sequence[Claimed], asked_s: float) -> None:
+        """What a claim returned goes into its channels. Their leases run since it was asked for, at `asked_s`
+        (monotonic), not since its answer was read: a process may have stood still between."""
         now_s = self._clock.monotonic_s()
         unwanted: list[Lease] = []
         touched: dict[bytes, Channel] = {}
@@ -200,7 +201,7 @@ class Deliver(HandOff):
                     tries=row.tries,
                     attempts=row.attempts,
                     lane=row.lane,
-                    lease_until_s=now_s + row.lease_s,
+                    lease_until_s=asked_s + row.lease_s,
                     since_s=now_s,
                     early_s=row.early_s,
                     probe=channel.health.failing,
