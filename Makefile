@@ -3,8 +3,9 @@ PY ?= python3
 V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
+SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash fuzz dev docs lock clean
+.PHONY: help run test check bench crash fuzz simulate dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,11 +25,14 @@ check: $(V)/.test ## format, lint, types, import rules
 bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
 	@$(V)/bin/python -m bench
 
-crash: $(V)/.test ## kill -9 under load, counted outside the program (KILLS=n)
+crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
 
 fuzz: $(V)/.fuzz ## coverage-guided fuzzing, and generated requests (FUZZ_TARGET=name, FUZZ_SECONDS=n, FUZZ_INPUT=file)
 	@$(V)/bin/python -m tests.fuzz.run
+
+simulate: $(V)/.test ## the whole flow in random walks on a told clock (SEEDS=n; SEED=n walks one and tells what happens)
+	@$(V)/bin/python -m tests.simulate $(SEEDS)
 
 dev: $(V)/.test ## everything a contributor needs in .venv
 	@echo ". $(V)/bin/activate   then: hookline --help, make check, make test"

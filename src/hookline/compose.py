@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 
@@ -49,7 +49,7 @@ from hookline.flow.tenants import Tenants
 from hookline.key_files import operator_key, secret_keys
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
-from hookline.settings import Settings, SettingsError
+from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.version import __version__
 from hookline.web.address_rate import AddressRate
 from hookline.web.app import build_app
@@ -106,6 +106,8 @@ class Program:
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
         senders: Mapping[str, Sender] = {http.kind: http}
+        if settings.failpoint:
+            self.store, senders = _armed(settings.failpoint, self.store, senders)
         self.engine = Engine(
             self.store,
             senders,
@@ -275,6 +277,19 @@ class Program:
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
         )
+
+
+def _armed(text: str, store: SqliteStore, senders: Mapping[str, Sender]) -> tuple[SqliteStore, Mapping[str, Sender]]:
+    """Both with the failpoint of a crash test in them."""
+    from hookline.adapters.senders.connection import Connection
+    from hookline.testing.failpoints import Failpoint, arm
+
+    try:
+        failpoint = Failpoint.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{FAILPOINT}={text!r} cannot be used; {error}") from None
+    wrapped, around = arm(failpoint, store, senders, Connection)
+    return cast("SqliteStore", wrapped), around
 
 
 async def _run(settings: Settings) -> int:

@@ -39,8 +39,10 @@ from hookline.forms import (
 __all__ = ["API_KEY", "KNOBS", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
 
 PREFIX: Final = "HOOKLINE_"
-NOT_SETTINGS: Final = frozenset({"HOOKLINE_URL", "HOOKLINE_TESTING"})
-"""Variables with our prefix that are no settings: where a client finds the server, and what tests tell each other."""
+TESTING: Final = "HOOKLINE_TESTING"
+FAILPOINT: Final = "HOOKLINE_FAILPOINT"
+NOT_SETTINGS: Final = frozenset({"HOOKLINE_URL", TESTING, FAILPOINT})
+"""Variables with our prefix that are no settings: where a client finds the server, and what tests say."""
 FILE_DEFAULT: Final = "hookline.toml"
 _OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
 
@@ -205,6 +207,8 @@ class Settings:
     ] = None
     origin: dict[str, str] = field(default_factory=dict, compare=False)
     """Where each value that is not a default comes from: a variable, a file, or `command line`."""
+    failpoint: str = field(default="", compare=False)
+    """Where the process kills itself (`hookline.testing.failpoints`). No knob: only tests set it."""
 
     def __repr__(self) -> str:
         """Names what was set, never a secret."""
@@ -227,7 +231,9 @@ class Settings:
 
 
 _HINTS = get_type_hints(Settings, include_extras=True)
-KNOBS: Final[Mapping[str, Knob]] = {f.name: get_args(_HINTS[f.name])[1] for f in fields(Settings) if f.name != "origin"}
+KNOBS: Final[Mapping[str, Knob]] = {
+    f.name: get_args(_HINTS[f.name])[1] for f in fields(Settings) if f.name not in ("origin", "failpoint")
+}
 """Field name → what is known of it, in the order of the table."""
 
 
@@ -280,7 +286,16 @@ def load_settings(
     values = {name: _parsed(name, text, origin) for name, (text, origin) in found.items()}
     if ("tls_cert_file" in found) != ("tls_key_file" in found):
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
-    return Settings(**values, origin={name: origin for name, (_, origin) in found.items()})  # type: ignore[arg-type]
+    where = {name: origin for name, (_, origin) in found.items()}
+    return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
+
+
+def _failpoint(environ: Mapping[str, str]) -> str:
+    """What tests arm. A variable that was left behind must never kill a process that serves."""
+    text = environ.get(FAILPOINT, "").strip()
+    if text and environ.get(TESTING, "").strip() != "1":
+        raise SettingsError(f"{FAILPOINT} makes the process kill itself: only tests set it, with {TESTING}=1")
+    return text
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:

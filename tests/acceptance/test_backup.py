@@ -90,6 +90,7 @@ def start_on(backup: Path, folder: Path, secret: Path) -> Program:
     return Program(folder).start()
 
 
+@pytest.mark.rule(n=21)
 @pytest.mark.timeout(180)
 def test_a_backup_under_load_is_restored(tmp_path: Path, receiver: Receiver, name: str):
     """With publishers that never pause, a backup, a kill and a restore: everything acknowledged before the moment of

@@ -13,6 +13,7 @@ from tests.acceptance.receiver import Answer, Receiver
 STATES = ("pending", "leased", "held", "unconfirmed", "delivered", "failed", "discarded")
 
 
+@pytest.mark.rule(n=6)
 def test_the_books_balance_at_every_moment(tmp_path, receiver: Receiver):
     """While events are published, delivered, retried and failed, each answer of /v1/stats adds up in itself."""
     flaky = receiver.url(lambda _hit, n: Answer(500 if n % 3 == 0 else 200))
@@ -58,6 +59,7 @@ def running_client(program: Program):
     return httpx2.Client(base_url=program.url, headers=program.client.headers, timeout=30, trust_env=False)
 
 
+@pytest.mark.rule(n=6)
 def test_lists_count_what_the_books_count(tmp_path, receiver: Receiver):
     """When it is quiet, the lists by state have as many rows as the books say."""
     with running(tmp_path) as program:
@@ -129,6 +131,7 @@ def test_stats_are_per_tenant(tmp_path):
             assert answer.json()["events"] == events
 
 
+@pytest.mark.rule(n=5)
 @pytest.mark.slow
 def test_a_big_fan_out_is_one_commit(tmp_path, receiver: Receiver):
     """An event to 1,000 endpoints is accepted about as fast as one to a single one, and reaches every one of them."""

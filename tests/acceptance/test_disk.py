@@ -58,6 +58,7 @@ def on_a_disk(folder: Path, library: Path) -> Iterator[tuple[Program, Disk]]:
         program.close()
 
 
+@pytest.mark.rule(n=22)
 def test_a_full_disk_is_503_and_heals(tmp_path: Path, library: Path, receiver: Receiver):
     """While the disk is full publishing is 503, never 202, and not ready; with space again it works by itself."""
     url = receiver.url()
@@ -85,6 +86,8 @@ def test_a_full_disk_is_503_and_heals(tmp_path: Path, library: Path, receiver: R
         assert {hit.id for hit in receiver.hits(url)} == acked
 
 
+@pytest.mark.rule(n=22)
+@pytest.mark.rule(n=12)
 def test_outcomes_wait_for_a_full_disk(tmp_path: Path, library: Path, receiver: Receiver):
     """What was on its way when the disk became full is recorded later and sent once; nothing new is sent meanwhile."""
     url = receiver.url(lambda _hit, n: Answer(wait_s=0.5 if n >= 10 else 0))
@@ -139,6 +142,7 @@ def test_no_room_for_the_index_of_the_log_is_503_and_heals(tmp_path: Path, libra
         program.close()
 
 
+@pytest.mark.rule(n=1)
 def test_a_failed_fsync_ends_the_process(tmp_path: Path, library: Path, receiver: Receiver):
     """When fsync fails nothing is acknowledged and the process ends by itself; the next start goes on."""
     url = receiver.url()

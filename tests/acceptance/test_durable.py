@@ -15,6 +15,7 @@ from tests.acceptance.program import KEY, Program, balanced, needs, running, unt
 from tests.acceptance.receiver import Answer, Receiver
 
 
+@pytest.mark.rule(n=1)
 def test_the_answer_comes_after_the_fsync(tmp_path: Path):
     """strace shows: between reading each publish and writing its 202, the write-ahead log is flushed to the disk."""
     trace = tmp_path / "trace"
@@ -88,6 +89,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path, receiver: Receiver)
         assert len(receiver.hits(url)) == 1
 
 
+@pytest.mark.rule(n=16)
 def test_a_killed_process_leaves_no_lease_behind(tmp_path: Path, receiver: Receiver):
     """After kill -9 in the middle of attempts the next start sends them again at once, under the same ids."""
     url = receiver.url(lambda _hit, n: Answer(wait_s=3) if 10 <= n < 15 else Answer())
@@ -128,6 +130,7 @@ def test_retries_wait_over_a_restart(tmp_path: Path, receiver: Receiver):
         assert program.delivered(made["id"])["attempts"] == 2
 
 
+@pytest.mark.rule(n=18)
 def test_sigterm_finishes_what_is_on_its_way(tmp_path: Path, receiver: Receiver):
     """SIGTERM lets attempts in flight end and records them; the process exits 0 and the next sends nothing twice."""
     slow = receiver.url(lambda _hit, _n: Answer(wait_s=1))
@@ -143,6 +146,7 @@ def test_sigterm_finishes_what_is_on_its_way(tmp_path: Path, receiver: Receiver)
         assert len(receiver.hits(slow)) == 5
 
 
+@pytest.mark.rule(n=1)
 def test_a_second_process_refuses_the_file(tmp_path: Path):
     """A second server on the same database ends by itself, with a line that says why; the first is not disturbed."""
     with running(tmp_path) as program:
@@ -160,6 +164,7 @@ def test_a_second_process_refuses_the_file(tmp_path: Path):
         program.publish("x", 1)
 
 
+@pytest.mark.rule(n=22)
 def test_too_little_disk_is_503_and_not_ready(tmp_path: Path):
     """Below the limit of free space publishing is 503 with Retry-After, and nothing is accepted; reading goes on."""
     with running(tmp_path) as program:

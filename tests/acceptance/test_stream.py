@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 import httpx2
+import pytest
 from tests.acceptance.program import KEY, Program, running, until
 from tests.acceptance.receiver import Receiver
 
@@ -85,6 +86,7 @@ class Follower(threading.Thread):
                 self.order.append(data["id"])
 
 
+@pytest.mark.rule(n=30)
 def test_nothing_is_missed_and_nothing_comes_twice(tmp_path, receiver: Receiver):
     """Of 2,000 events and their attempts, published while readers break off and come back and the program is started
     again and killed, each reader sees every one exactly once."""

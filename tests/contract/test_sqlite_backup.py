@@ -148,6 +148,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 # --------------------------------------------------------------------------------------------------- while it works
 
 
+@pytest.mark.rule(n=21)
 async def test_under_load(store: SqliteStore, case: Case, target: Path, small_steps: None) -> None:
     """While events are accepted, recorded and rolled back, and the log begins anew, the copy is sound, its books are
     its rows, and everything that was acknowledged before its instant is in it."""
@@ -236,6 +237,7 @@ class Beside:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+@pytest.mark.rule(n=21)
 async def test_what_is_rolled_back_does_not_make_it_begin_again(
     store: SqliteStore, case: Case, target: Path, small_steps: None
 ) -> None:
@@ -248,6 +250,7 @@ async def test_what_is_rolled_back_does_not_make_it_begin_again(
     assert await books(target) == counted(target) == await case.counts()
 
 
+@pytest.mark.rule(n=21)
 async def test_beginning_again_has_an_end(
     store: SqliteStore, case: Case, target: Path, small_steps: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +265,7 @@ async def test_beginning_again_has_an_end(
     assert (await case.counts()).events == 200
 
 
+@pytest.mark.rule(n=21)
 async def test_the_loop_is_never_blocked(
     store: SqliteStore, case: Case, target: Path, small_steps: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

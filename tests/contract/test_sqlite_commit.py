@@ -91,6 +91,7 @@ async def queued(*jobs: Any) -> list[asyncio.Future[Any]]:
     return started
 
 
+@pytest.mark.rule(n=1)
 async def test_concurrent_accepts_share_a_commit(store: SqliteStore, case: Case) -> None:
     """What arrives during a commit goes into the next one together."""
     endpoint = await case.endpoint()
@@ -104,6 +105,7 @@ async def test_concurrent_accepts_share_a_commit(store: SqliteStore, case: Case)
     assert (await case.counts()).pending == 300
 
 
+@pytest.mark.rule(n=6)
 async def test_one_delta_row_per_commit(store: SqliteStore, case: Case) -> None:
     """A shared commit writes its books once."""
     endpoint = await case.endpoint()
@@ -116,6 +118,7 @@ async def test_one_delta_row_per_commit(store: SqliteStore, case: Case) -> None:
     assert await store.fold() == 1
 
 
+@pytest.mark.rule(n=4)
 @pytest.mark.parametrize(("items", "size_bytes"), [(600, 0), (1, 3 * 1024 * 1024)])
 async def test_a_commit_is_bounded(store: SqliteStore, items: int, size_bytes: int) -> None:
     """A commit takes no further job once it holds 1,000 items or 4 MiB."""
@@ -128,6 +131,7 @@ async def test_a_commit_is_bounded(store: SqliteStore, items: int, size_bytes: i
     assert store.commits == before + 1 + 3
 
 
+@pytest.mark.rule(n=3)
 async def test_bad_data_harms_its_own_caller_only(store: SqliteStore) -> None:
     """In a shared commit the job with a data error fails alone, and the others are committed."""
     run = the_writer(store).run
@@ -144,6 +148,7 @@ async def test_bad_data_harms_its_own_caller_only(store: SqliteStore) -> None:
     assert await notes(store) == 2
 
 
+@pytest.mark.rule(n=3)
 @pytest.mark.parametrize("refusal", [StaleRegistry("newer"), NotFound("none"), Conflict("there")])
 async def test_a_refusal_costs_nobody_a_rollback(store: SqliteStore, refusal: Exception) -> None:
     """A job that refuses before it writes is answered, and the others share the commit all the same."""
@@ -217,6 +222,7 @@ async def test_stop_writes_what_is_queued(tmp_path: Path) -> None:
         assert connection.execute(NOTES).fetchone() == (1,)
 
 
+@pytest.mark.rule(n=22)
 async def test_a_full_disk_is_survived(store: SqliteStore, case: Case) -> None:
     """When the file cannot grow, accept is refused as `disk_full`; when it can again, everything goes on."""
     endpoint = await case.endpoint()
@@ -263,6 +269,7 @@ class _FailsToSync(sqlite3.Connection):
         return super().execute(sql, *parameters)
 
 
+@pytest.mark.rule(n=1)
 async def test_a_failed_fsync_ends_the_process(tmp_path: Path) -> None:
     """A commit that the disk did not take is told to `fatal`: what is on the disk is not known any more."""
     told: list[str] = []
@@ -281,6 +288,7 @@ async def test_a_failed_fsync_ends_the_process(tmp_path: Path) -> None:
     assert writer.EXIT_STATUS == 70
 
 
+@pytest.mark.rule(n=12)
 async def test_the_same_outcome_twice_in_a_call_applies_once(store: SqliteStore, case: Case) -> None:
     """Of equal items in one call the first is recorded; stale ones among good ones change nothing."""
     endpoint = await case.endpoint()

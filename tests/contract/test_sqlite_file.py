@@ -34,6 +34,7 @@ async def started(path: Path, clock: ToldClock | None = None, **options: Any) ->
 # ------------------------------------------------------------------------------------------------------ one process
 
 
+@pytest.mark.rule(n=1)
 async def test_a_second_process_refuses_to_start(tmp_path: Path) -> None:
     """While one has the file open another is refused with the reason, and may start once the first has stopped."""
     path = tmp_path / "h.db"
@@ -64,6 +65,7 @@ async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         await SqliteStore(str(tmp_path / "none" / "h.db"), ToldClock()).start()
 
 
+@pytest.mark.rule(n=1)
 async def test_the_files_are_private_and_durable(tmp_path: Path) -> None:
     """Only the owner may read the files; the writer syncs every commit, in pages of 8 KiB, without checkpoints."""
     async with started(tmp_path / "h.db") as store:
@@ -118,6 +120,7 @@ def test_the_file_system_of_a_folder(directory: str, kind: str) -> None:
     assert guard.file_system(directory, MOUNTS) == kind
 
 
+@pytest.mark.rule(n=1)
 async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database on NFS is refused before anything of it is made."""
     monkeypatch.setattr(guard, "file_system", lambda directory, mountinfo: "nfs")
@@ -147,6 +150,7 @@ def test_the_disk_is_asked_each_half_second(tmp_path: Path) -> None:
     assert len(asked) == 3
 
 
+@pytest.mark.rule(n=22)
 async def test_a_nearly_full_disk_takes_outcomes_but_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the limit accept answers `disk_full` and `check` says why, while record and registry go on."""
     clock = ToldClock()
@@ -176,6 +180,7 @@ def names(migrations: list[Migration]) -> list[tuple[int, bool]]:
     return [(migration.number, migration.applied) for migration in migrations]
 
 
+@pytest.mark.rule(n=26)
 async def test_migrations_of_a_new_file(tmp_path: Path) -> None:
     """A new file has none; they are applied once, by hand or by a start, in order of their numbers."""
     path = str(tmp_path / "h.db")
@@ -217,6 +222,7 @@ async def test_a_schema_that_is_not_ours_is_refused(tmp_path: Path, change: str,
         SqliteStore.migrations(str(path))
 
 
+@pytest.mark.rule(n=26)
 async def test_a_big_file_is_not_migrated_by_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file over the limit with migrations missing says what to run; without any missing it starts."""
     monkeypatch.setattr(migrate, "BYTES_MAX_AT_START", 10)
@@ -230,6 +236,7 @@ async def test_a_big_file_is_not_migrated_by_starting(tmp_path: Path, monkeypatc
         pass
 
 
+@pytest.mark.rule(n=26)
 def test_a_migration_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script that fails half way leaves the file as it was."""
     script = migrate._Script(1, "broken", "x", "CREATE TABLE half (x); CREATE TABLE half (x);")
@@ -245,6 +252,7 @@ def test_a_migration_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 # ------------------------------------------------------------------------------------------------------------ clock
 
 
+@pytest.mark.rule(n=17)
 def test_the_clock_runs_on_the_monotonic_one() -> None:
     """The wall going back changes nothing, the wall going forward is followed, and time passes in between."""
     told = ToldClock()
@@ -279,6 +287,7 @@ def test_the_clock_remembers_jumps_for_a_while() -> None:
     assert clock.jumped_ms() == 0
 
 
+@pytest.mark.rule(n=17)
 def test_the_clock_starts_at_what_is_known() -> None:
     """A floor ahead of the wall is where it goes on from; one behind it is nothing."""
     clock = StoreClock(ToldClock())
@@ -288,6 +297,7 @@ def test_the_clock_starts_at_what_is_known() -> None:
     assert clock.now_ms() == START_WALL_MS + 5_000
 
 
+@pytest.mark.rule(n=17)
 async def test_a_stop_keeps_the_clock(tmp_path: Path) -> None:
     """A start with the wall set back goes on from where the last process stopped."""
     path, told = tmp_path / "h.db", ToldClock()
@@ -297,6 +307,7 @@ async def test_a_stop_keeps_the_clock(tmp_path: Path) -> None:
         assert store.now_ms() == START_WALL_MS + 10_000
 
 
+@pytest.mark.rule(n=17)
 async def test_ids_bound_the_clock(tmp_path: Path) -> None:
     """Where the clock was not stored, the newest id says how late it was at least."""
     path, told = tmp_path / "h.db", ToldClock()

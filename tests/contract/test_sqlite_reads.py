@@ -57,6 +57,7 @@ def case(store: SqliteStore, clock: ToldClock) -> Case:
 # ---------------------------------------------------------------------------------------------------------- readers
 
 
+@pytest.mark.rule(n=20)
 async def test_a_long_read_is_interrupted(tmp_path: Path) -> None:
     """A read over 250 ms is given up, and its reader serves the next one."""
     store = SqliteStore(str(tmp_path / "h.db"), HurriedClock(), disk_free_min_bytes=0)
@@ -67,12 +68,14 @@ async def test_a_long_read_is_interrupted(tmp_path: Path) -> None:
     await store.stop()
 
 
+@pytest.mark.rule(n=20)
 async def test_a_reader_cannot_write(store: SqliteStore) -> None:
     """A reader's connection refuses every change."""
     with pytest.raises(StoreUnavailable, match="readonly"):
         await store._read(lambda connection: connection.execute("DELETE FROM meta"))
 
 
+@pytest.mark.rule(n=20)
 async def test_reads_wait_while_a_checkpoint_wants_the_place(store: SqliteStore) -> None:
     """With the gate closed a new read waits; it runs as soon as the gate is open."""
     with store._gate.emptied(0) as empty:
@@ -147,6 +150,7 @@ async def fill(store: SqliteStore, count: int, **changes: Any) -> None:
     await store._write(work)
 
 
+@pytest.mark.rule(n=20)
 async def test_a_page_is_short_rather_than_slow(store: SqliteStore, case: Case) -> None:
     """A filter that nothing meets examines 10,000 rows at most and returns where to go on; the end is found."""
     await fill(store, 12_000)
@@ -238,6 +242,7 @@ def checkpointer(
     )
 
 
+@pytest.mark.rule(n=20)
 def test_a_step_moves_the_wal_and_a_long_one_begins_again(tmp_path: Path) -> None:
     """PASSIVE moves every page; above the limit RESTART lets the WAL begin again, so that it does not grow."""
     path = tmp_path / "x.db"
@@ -257,6 +262,7 @@ def test_a_step_moves_the_wal_and_a_long_one_begins_again(tmp_path: Path) -> Non
         assert connection.execute("PRAGMA busy_timeout").fetchone() == (1000,)
 
 
+@pytest.mark.rule(n=20)
 def test_a_reader_keeps_the_wal_from_beginning_again_but_not_the_writer_waiting(tmp_path: Path) -> None:
     """With a reader in its snapshot RESTART gives up within its 10 ms, which is said, but not each time; when it has
     gone, it succeeds."""
@@ -335,6 +341,7 @@ def test_a_checkpoint_that_cannot_sync_is_fatal(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
+@pytest.mark.rule(n=20)
 async def test_a_wal_over_1_gib_stops_acceptance(
     store: SqliteStore, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +360,7 @@ async def test_a_wal_over_1_gib_stops_acceptance(
 # ------------------------------------------------------------------------------------------------------------ lanes
 
 
+@pytest.mark.rule(n=13)
 @pytest.mark.parametrize(
     "damage", ["UPDATE lanes SET head = NULL", "DELETE FROM lanes", "UPDATE lanes SET head = x'00'"]
 )
@@ -376,6 +384,7 @@ async def test_the_sweep_mends_a_lane_without_a_head(store: SqliteStore, case: C
     assert (await case.counts()).pending == 2
 
 
+@pytest.mark.rule(n=13)
 async def test_the_sweep_goes_in_a_circle(store: SqliteStore, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep looks at a bounded number of lanes and the next one goes on from there, so that all are seen."""
     monkeypatch.setattr(upkeep, "LANES_PER_SWEEP", 2)

@@ -121,6 +121,7 @@ async def test_everything_is_there(tmp_path: Path, source: Path, target: Path) -
         assert [claimed.delivery_id for claimed in await case.claim(endpoint)] == [first]
 
 
+@pytest.mark.rule(n=21)
 async def test_leases_are_void(tmp_path: Path, source: Path, target: Path) -> None:
     """What was being delivered is pending at once, nobody's, with the books in accord; nothing is to be taken back."""
     async with started(tmp_path / "first.db") as case:
@@ -178,6 +179,7 @@ async def test_a_lane_has_its_head(tmp_path: Path, source: Path, target: Path) -
 # ------------------------------------------------------------------------------------------- nothing goes back
 
 
+@pytest.mark.rule(n=17)
 async def test_the_clock_goes_on(tmp_path: Path, source: Path, target: Path) -> None:
     """Ids made after a restore are above all of the backup's and of the replaced database's, whatever the wall says;
     the file says when it was made, and of what instant it is."""

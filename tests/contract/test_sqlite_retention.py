@@ -50,6 +50,8 @@ async def number(store: SqliteStore, sql: str) -> int:
 NEWEST = ("SELECT max(rowid) FROM events", "SELECT max(rowid) FROM attempts")
 
 
+@pytest.mark.rule(n=30)
+@pytest.mark.rule(n=15)
 async def test_no_rowid_comes_back(store: SqliteStore, case: Case) -> None:
     """However much is purged, new events and attempts get rowids above all before: positions in the stream hold."""
     endpoint = await case.endpoint()
@@ -68,6 +70,7 @@ async def test_no_rowid_comes_back(store: SqliteStore, case: Case) -> None:
     assert len(await case.listed()) == 1
 
 
+@pytest.mark.rule(n=15)
 async def test_history_that_stays_costs_no_commit(store: SqliteStore, case: Case) -> None:
     """Looking at history of which nothing is to be removed leaves the writer alone."""
     endpoint = await case.endpoint("long")
@@ -90,6 +93,7 @@ class _Hurried(ToldClock):
         return super().monotonic_s()
 
 
+@pytest.mark.rule(n=15)
 async def test_a_step_gives_the_writer_back(tmp_path: Path) -> None:
     """A step that takes long ends early, and the next one goes on exactly there."""
     clock = _Hurried()

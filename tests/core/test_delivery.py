@@ -97,6 +97,7 @@ def test_the_words_of_the_api() -> None:
     }
 
 
+@pytest.mark.rule(n=16)
 def test_take_backs_wait_longer_and_end() -> None:
     """The first take-backs wait for nothing, from the fifth each doubles the wait, the twentieth is poison."""
     waits = [lost_wait_s(lost) for lost in range(LOST_MAX + 2)]

@@ -132,6 +132,7 @@ def test_the_stored_form_can_grow() -> None:
     assert len(failing().pack()) < 32
 
 
+@pytest.mark.rule(n=14)
 @pytest.mark.parametrize(
     ("history", "cap"),
     [("", 1), ("s", 2), ("sss", 4), ("sssf", 2), ("sssff", 1), ("fff", 1), ("s" * 50, 32), ("s" * 50 + "f", 16)],

@@ -11,6 +11,7 @@ from hookline.core import ids
 _clock_ms = st.integers(0, 2**47)
 
 
+@pytest.mark.rule(n=17)
 @given(st.lists(_clock_ms, min_size=2, max_size=200))
 def test_ids_only_go_up(clock: list[int]) -> None:
     """Each id is above all before, even when the clock stands still or goes back."""

@@ -130,6 +130,7 @@ def test_what_is_not_an_event_is_refused_with_a_pointer(body, code, pointer):
     assert (refusal.code, refusal.pointer) == (code, pointer)
 
 
+@pytest.mark.rule(n=3)
 @pytest.mark.parametrize("name", ["id", "source", "subject", "ordering_key", "correlation_id"])
 def test_texts_are_bounded_in_bytes_and_have_no_controls(name):
     """An attribute has 1 to 255 bytes (a source 2,048) of UTF-8 and no control character, however it is written."""

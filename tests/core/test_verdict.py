@@ -322,6 +322,7 @@ def test_a_rule_with_its_own_waits() -> None:
     assert judge(failed(404, "client_error"), target, tries=1, dice=0.5).wait_s == 100
 
 
+@pytest.mark.rule(n=14)
 def test_an_early_probe_uses_up_no_try() -> None:
     """A probe before the delivery's own time that fails leaves it as it was, however often."""
     for tries in range(4):

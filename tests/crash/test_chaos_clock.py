@@ -73,6 +73,7 @@ def signed_at(hit: Hit) -> int:
     return int(stamp)
 
 
+@pytest.mark.rule(n=17)
 @pytest.mark.crash
 @pytest.mark.timeout(300 + 30 * len(WALLS_S))
 def test_rule_17_the_clock_jumps_by_an_hour_under_load(tmp_path: Path):

@@ -77,6 +77,7 @@ def on(disk: Disk, tmp_path: Path, free_min_mib: int) -> Iterator[Program]:
         program.close()
 
 
+@pytest.mark.rule(n=22)
 @pytest.mark.crash
 @pytest.mark.timeout(180 + 120 * ROUNDS)
 def test_rule_22_a_full_disk_under_load(tmp_path: Path, disk: Disk):
@@ -126,6 +127,7 @@ def test_rule_22_a_full_disk_under_load(tmp_path: Path, disk: Disk):
         assert program.terminate() == 0
 
 
+@pytest.mark.rule(n=22)
 @pytest.mark.crash
 @pytest.mark.timeout(240)
 def test_rule_22_little_room_is_for_outcomes(tmp_path: Path, disk: Disk):
@@ -161,6 +163,7 @@ def test_rule_22_little_room_is_for_outcomes(tmp_path: Path, disk: Disk):
         assert result.duplicates == []
 
 
+@pytest.mark.rule(n=22)
 @pytest.mark.crash
 @pytest.mark.timeout(240)
 def test_rule_22_killed_while_the_disk_is_full(tmp_path: Path, disk: Disk):

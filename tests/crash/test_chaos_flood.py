@@ -28,6 +28,7 @@ def resident_mib(program: Program) -> int:
     return int(metric(program, "process_resident_memory_bytes")) >> 20
 
 
+@pytest.mark.rule(n=4)
 @pytest.mark.crash
 @pytest.mark.timeout(300 + 5 * FLOOD_S)
 def test_rule_4_a_flood_beyond_what_can_be_delivered(tmp_path: Path):
@@ -61,6 +62,7 @@ def test_rule_4_a_flood_beyond_what_can_be_delivered(tmp_path: Path):
         assert program.terminate() == 0
 
 
+@pytest.mark.rule(n=14)
 @pytest.mark.crash
 @pytest.mark.timeout(300)
 def test_rule_14_a_receiver_that_was_down_for_the_run_comes_back(tmp_path: Path):

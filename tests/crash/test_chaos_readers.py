@@ -63,6 +63,7 @@ def reading(program: Program) -> Iterator[Counter[int]]:
             thread.join(60)
 
 
+@pytest.mark.rule(n=20)
 @pytest.mark.crash
 @pytest.mark.timeout(600 if LONG else 240)
 def test_rule_20_overlapping_readers_do_not_stop_checkpoints(tmp_path: Path):
@@ -91,6 +92,7 @@ def test_rule_20_overlapping_readers_do_not_stop_checkpoints(tmp_path: Path):
         assert program.terminate() == 0
 
 
+@pytest.mark.rule(n=20)
 @pytest.mark.crash
 @pytest.mark.timeout(240)
 def test_rule_20_a_strangers_snapshot_is_told(tmp_path: Path):

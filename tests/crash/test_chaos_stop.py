@@ -24,6 +24,7 @@ TAKEN_BACK_S = LEASE_S + 15
 STOPS_S = (LEASE_S + 2, TAKEN_BACK_S + 3, TAKEN_BACK_S + 20) if LONG else (LEASE_S + 2,)
 
 
+@pytest.mark.rule(n=12)
 @pytest.mark.crash
 @pytest.mark.timeout(240 + 2 * sum(STOPS_S))
 def test_rule_12_a_zombie_repeats_only_what_was_in_flight(tmp_path: Path):

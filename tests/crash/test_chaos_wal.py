@@ -95,6 +95,7 @@ def events(folder: Path, scratch: Path) -> set[str]:
         return {"evt_" + row[0].hex() for row in copy.execute("SELECT id FROM events")}
 
 
+@pytest.mark.rule(n=1)
 @pytest.mark.crash
 @pytest.mark.timeout(120 + 60 * len(DAMAGES))
 @pytest.mark.parametrize(("damage", "commits"), DAMAGES)

@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from hookline.core.errors import DataError, StoreUnavailable
 from hookline.core.event_type import is_operational
 from hookline.ports.store import EventTypeRow
@@ -27,6 +29,7 @@ async def test_an_accepted_event_reaches_its_endpoint_byte_for_byte(rig: Rig) ->
     assert (counts.events, counts.deliveries, counts.delivered) == (1, 1, 1)
 
 
+@pytest.mark.rule(n=11)
 async def test_a_first_delivery_is_handed_off_without_a_claim(rig: Rig, monkeypatch) -> None:
     """With room, a just-accepted delivery goes straight to the sender: the store is not asked for it."""
     claims: list[object] = []
@@ -56,6 +59,7 @@ async def test_a_repeated_id_answers_with_the_first_event(rig: Rig) -> None:
     assert (await rig.counts()).events == 2
 
 
+@pytest.mark.rule(n=7)
 async def test_a_hundred_parallel_publishes_of_one_id_make_one_event(rig: Rig) -> None:
     """However many come at once, one is the first and the others are told so."""
     await rig.endpoint("a")
@@ -97,12 +101,14 @@ async def test_keys_are_known_after_a_restart(rig: Rig, tmp_path: Path) -> None:
         await rig.start()
 
 
+@pytest.mark.rule(n=1)
 async def test_concurrent_publishes_share_commits(rig: Rig) -> None:
     """Two hundred publishes that arrive together need a handful of commits."""
     await asyncio.gather(*(rig.publishing(ORDER) for _ in range(200)))
     assert rig.observer.commits["accept"] <= 4
 
 
+@pytest.mark.rule(n=3)
 async def test_a_batch_answers_per_item(rig: Rig) -> None:
     """Accepted, duplicate and invalid items of one batch are told apart, in order."""
     answer = await rig.publish([{**ORDER, "id": "1"}, {**ORDER, "id": "1"}, {"type": "x"}, ORDER])
@@ -175,6 +181,7 @@ async def test_deliver_at_waits_and_then_goes(rig: Rig) -> None:
     assert rig.sender.times(endpoint.url) == 1
 
 
+@pytest.mark.rule(n=22)
 async def test_a_store_that_cannot_write_answers_503_and_recovers(rig: Rig, monkeypatch) -> None:
     """While the store refuses nobody reads 202; afterwards publishing goes on by itself."""
     endpoint = await rig.endpoint("a")
@@ -193,6 +200,7 @@ async def test_a_store_that_cannot_write_answers_503_and_recovers(rig: Rig, monk
     assert rig.sender.times(endpoint.url) == 1
 
 
+@pytest.mark.rule(n=3)
 async def test_one_bad_item_fails_alone(rig: Rig, monkeypatch) -> None:
     """A shared commit with an item that cannot be stored is halved until only that request is refused."""
     original = rig.store.accept
@@ -209,6 +217,7 @@ async def test_one_bad_item_fails_alone(rig: Rig, monkeypatch) -> None:
     assert (await rig.counts()).events == 63
 
 
+@pytest.mark.rule(n=5)
 async def test_a_big_fan_out_is_one_row_and_unfolds(rig: Rig) -> None:
     """One event to 300 endpoints counts at once in full and reaches every one of them."""
     for n in range(300):

@@ -20,6 +20,7 @@ def set_wall(rig: Rig, hours: float) -> None:
     rig.clock.set_wall(rig.clock.wall_ms() + int(hours * HOUR_MS))
 
 
+@pytest.mark.rule(n=17)
 @pytest.mark.parametrize("hours", [1, -1, 24])
 async def test_rule_17_what_is_in_flight_is_not_taken_back(rig: Rig, hours: float) -> None:
     """However the wall is set, a living process keeps the leases whose real time is not over: nothing is sent twice,
@@ -43,6 +44,7 @@ async def test_rule_17_what_is_in_flight_is_not_taken_back(rig: Rig, hours: floa
     assert not any(name == "outcome_fenced" for name, _ in rig.observer.warnings)
 
 
+@pytest.mark.rule(n=17)
 async def test_rule_17_a_retry_waits_its_time_though_the_wall_goes_back(rig: Rig) -> None:
     """A wall that is set back by an hour between two tries delays the second one by nothing."""
     endpoint = await rig.endpoint("a", retry={"schedule_s": [30], "jitter": 0})
@@ -57,6 +59,7 @@ async def test_rule_17_a_retry_waits_its_time_though_the_wall_goes_back(rig: Rig
     assert (await rig.counts()).delivered == 1
 
 
+@pytest.mark.rule(n=17)
 async def test_rule_17_a_retry_is_early_by_the_jump_and_only_once(rig: Rig) -> None:
     """A wall that goes forward by an hour brings each waiting try forward once; the same hour again brings nothing."""
     endpoint = await rig.endpoint("a", retry={"schedule_s": [1800, 7200], "jitter": 0})
@@ -75,6 +78,7 @@ async def test_rule_17_a_retry_is_early_by_the_jump_and_only_once(rig: Rig) -> N
     assert (await rig.counts()).pending == 3
 
 
+@pytest.mark.rule(n=17)
 async def test_rule_17_signatures_use_the_wall(rig: Rig) -> None:
     """What is signed carries the wall's time of its attempt, also after the wall went back, while ids go on rising."""
     signed: list[int] = []
@@ -95,6 +99,7 @@ async def test_rule_17_signatures_use_the_wall(rig: Rig) -> None:
     assert made == sorted(made)
 
 
+@pytest.mark.rule(n=12)
 async def test_rule_12_an_answer_after_the_take_back_changes_nothing(rig: Rig) -> None:
     """A delivery whose lease ended is taken back and sent again; what the first attempt brings later is not recorded,
     neither while the second runs nor after it (rule 12)."""

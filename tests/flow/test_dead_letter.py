@@ -382,6 +382,7 @@ async def test_a_history_that_cannot_be_read_keeps_no_outcome(rig: Rig, monkeypa
     assert [name for name, _ in rig.observer.warnings] == ["history_unread"]
 
 
+@pytest.mark.rule(n=12)
 async def test_while_a_history_is_read_nothing_is_behind_for_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that waits for its history counts as one that waits: for over a second nothing further is sent."""
     target = await rig.endpoint("dead", event_types=["nothing"])

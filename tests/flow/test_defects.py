@@ -205,6 +205,7 @@ async def test_a_claim_that_one_endpoint_spoils_serves_the_others(rig: Rig, monk
     assert [rig.sender.times(endpoint.url) for endpoint in good] == [1] * 5
 
 
+@pytest.mark.rule(n=18)
 async def test_a_drain_ends_although_the_store_takes_nothing(rig: Rig, monkeypatch) -> None:
     """Outcomes that cannot be recorded are left to the next start after some seconds, and said so."""
     await rig.endpoint("a")
@@ -229,6 +230,7 @@ async def test_a_drain_ends_although_the_store_takes_nothing(rig: Rig, monkeypat
     assert (await rig.counts()).delivered == 1
 
 
+@pytest.mark.rule(n=18)
 async def test_a_claim_in_flight_at_a_drain_is_given_back(rig: Rig, monkeypatch) -> None:
     """What a claim brings during the drain is released before the store is left."""
     await rig.endpoint("a", rate={"n": 9, "per_s": 1})

@@ -104,6 +104,8 @@ async def test_pause_holds_and_resume_lets_flow(rig: Rig) -> None:
     assert (await rig.counts()).delivered == 5
 
 
+@pytest.mark.rule(n=14)
+@pytest.mark.rule(n=10)
 async def test_concurrency_never_passes_the_cap(rig: Rig) -> None:
     """At most `concurrency_max` attempts of an endpoint run at once, and it comes back slowly."""
     endpoint = await rig.endpoint("a", concurrency_max=4)
@@ -130,6 +132,7 @@ async def test_rate_delays_without_using_tries(rig: Rig) -> None:
     assert {row.attempts for row in rows} == {1}
 
 
+@pytest.mark.rule(n=14)
 async def test_ten_failures_in_a_row_make_it_failing_and_probes_use_no_try(rig: Rig) -> None:
     """A failing endpoint gets probes only; the others wait without using tries until one succeeds."""
     endpoint = await rig.endpoint("a", retry={"schedule_s": [1] * 50})
@@ -207,6 +210,7 @@ async def test_a_hanging_endpoint_does_not_slow_the_others(rig: Rig) -> None:
     await rig.until(lambda: rig.sender.times(healthy.url) == 50, "the healthy one is served")
 
 
+@pytest.mark.rule(n=11)
 async def test_what_cannot_start_is_released_and_comes_back(rig: Rig) -> None:
     """Handed off or claimed but unstarted after five seconds, a delivery is pending again and uses no try."""
     endpoint = await rig.endpoint("a", concurrency_max=1)

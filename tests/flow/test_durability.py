@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.delivery import LOST_MAX
 from hookline.core.errors import DataError, StoreUnavailable
@@ -15,6 +17,8 @@ FAIL = Outcome(Kind.RETRY, reason="server_error", status=500)
 ORDER = {"type": "order.created", "data": {"id": 1}}
 
 
+@pytest.mark.rule(n=22)
+@pytest.mark.rule(n=12)
 async def test_outcomes_wait_for_the_store_and_sending_stops_meanwhile(rig: Rig, monkeypatch) -> None:
     """What cannot be recorded is kept, nothing further is sent, and all is recorded once the store is back."""
     endpoint = await rig.endpoint("a", concurrency_max=2)
@@ -38,6 +42,7 @@ async def test_outcomes_wait_for_the_store_and_sending_stops_meanwhile(rig: Rig,
     assert (await rig.counts()).delivered == 6
 
 
+@pytest.mark.rule(n=3)
 async def test_an_outcome_that_cannot_be_stored_is_kept_without_its_detail(rig: Rig, monkeypatch) -> None:
     """A data error halves the shared commit; the guilty outcome loses its exchange, the others lose nothing."""
     await rig.endpoint("a")
@@ -59,6 +64,7 @@ async def test_an_outcome_that_cannot_be_stored_is_kept_without_its_detail(rig: 
     assert any(name == "outcome_cut" for name, _ in rig.observer.warnings)
 
 
+@pytest.mark.rule(n=16)
 async def test_a_killed_process_loses_nothing(rig: Rig, tmp_path) -> None:
     """What was leased by a process that died is taken back at the next start and delivered."""
     endpoint = await rig.endpoint("a")
@@ -81,6 +87,7 @@ async def test_a_killed_process_loses_nothing(rig: Rig, tmp_path) -> None:
         await after.stop()
 
 
+@pytest.mark.rule(n=18)
 async def test_a_drain_finishes_what_is_in_flight_and_releases_the_rest(rig: Rig) -> None:
     """After stop nothing is leased; the next start delivers exactly what was not sent."""
     endpoint = await rig.endpoint("a", concurrency_max=1)
@@ -125,6 +132,7 @@ async def test_operational_events_tell_of_a_failed_delivery_and_do_not_loop(rig:
     assert (counts.events, counts.failed) == (2, 2)
 
 
+@pytest.mark.rule(n=16)
 async def test_a_poisonous_delivery_is_failed_after_twenty_losses(rig: Rig) -> None:
     """Each take-back counts; from the fifth on it waits longer, at the twentieth it is failed as poison."""
     await rig.endpoint("a")

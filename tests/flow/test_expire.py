@@ -67,6 +67,7 @@ async def test_history_goes_when_it_is_old_and_the_books_stay(rig: Rig) -> None:
     assert (counts.deliveries, counts.delivered) == (5, 5)
 
 
+@pytest.mark.rule(n=15)
 async def test_open_work_is_closed_first_and_kept_a_day(rig: Rig) -> None:
     """What is open beyond the retention is failed as expired, announced once, and only a day later removed."""
     endpoint = await rig.endpoint()

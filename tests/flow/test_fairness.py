@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from hookline.core.attempt import Kind, Outcome
 from hookline.flow.channel import Channel, Destination
 from hookline.flow.engine import Limits
@@ -16,6 +18,7 @@ from tests.flow.rig import Rig
 FAIL = Outcome(Kind.RETRY, reason="connect")
 
 
+@pytest.mark.rule(n=9)
 def test_tenants_take_turns() -> None:
     """However many endpoints of one tenant are ready, another tenant's comes within two turns."""
     owners = {bytes([1, n]): "noisy" for n in range(200)} | {b"quiet": "quiet"}
@@ -55,6 +58,7 @@ def test_endpoints_that_hang_leave_room_for_others() -> None:
     assert slots.free(healthy, 0.0)
 
 
+@pytest.mark.rule(n=9)
 async def test_a_tenant_with_a_big_backlog_does_not_delay_another(tmp_path) -> None:
     """Two thousand waiting deliveries of one tenant leave the other's ten to go through among the first."""
     rig = Rig(tmp_path / "fair.db", limits=Limits(handoff_max=0, concurrency_max=64))
@@ -73,6 +77,7 @@ async def test_a_tenant_with_a_big_backlog_does_not_delay_another(tmp_path) -> N
         await rig.stop()
 
 
+@pytest.mark.rule(n=14)
 async def test_a_destination_host_never_gets_more_than_its_share(tmp_path) -> None:
     """Many endpoints on one host together run at most `host_concurrency_max` attempts there."""
     rig = Rig(tmp_path / "host.db", limits=Limits(host_concurrency_max=3))
@@ -102,6 +107,7 @@ async def test_a_destination_host_never_gets_more_than_its_share(tmp_path) -> No
         await rig.stop()
 
 
+@pytest.mark.rule(n=9)
 async def test_a_replay_ranks_behind_live_deliveries(rig: Rig) -> None:
     """What is replayed while an endpoint is busy waits for what is published meanwhile."""
     endpoint = await rig.endpoint("a", concurrency_max=1, rate={"n": 1, "per_s": 1, "burst": 1})

@@ -282,6 +282,7 @@ async def test_live_traffic_goes_first(rig: Rig) -> None:
     assert sent == [b'"live"', b'{"n": 0}', b'{"n": 1}', b'{"n": 2}']
 
 
+@pytest.mark.rule(n=14)
 async def test_an_endpoint_starts_slowly_with_a_replay(rig: Rig) -> None:
     """However well it went before, what a replay brings begins with one attempt at a time."""
     endpoint = await rig.endpoint("a")

@@ -132,6 +132,7 @@ async def test_what_happens_is_read_as_it_happens(rig, live):
     await client.disconnect()
 
 
+@pytest.mark.rule(n=30)
 @pytest.mark.parametrize("seed", range(4))
 async def test_any_sequence_of_disconnects_misses_nothing(rig, live, seed):
     """Over any disconnects, with buffers that overflow, each client sees every entry once and each kind in order."""

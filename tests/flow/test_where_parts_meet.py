@@ -159,6 +159,7 @@ async def test_what_can_never_be_recorded_does_not_keep_a_step_busy(
         await rig.stop()
 
 
+@pytest.mark.rule(n=15)
 async def test_overflow_fails_what_waits_for_confirmation(tmp_path: Path) -> None:
     """An endpoint whose receiver never confirms keeps no more open than it may: the oldest are failed."""
     rig = Rig(tmp_path / "over.db", limits=Limits(open_max=3))

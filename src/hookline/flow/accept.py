@@ -232,6 +232,7 @@ class Accept:
     def _route(self, pending: Pending, now_ms: int, now_s: float) -> AcceptRequest:
         items: list[NewEvent] = []
         rows = 0
+        pending.routed_ms = now_ms
         for event in pending.events:
             wait_s = max(0.0, (event.deliver_at_ms - now_ms) / 1000) if event.deliver_at_ms is not None else 0.0
             key = dedupe_key(event) if event.source_id is not None else None
@@ -285,6 +286,7 @@ class Accept:
             for item in request.items:
                 self._unused(item)
             return
+        late_s = (now_ms - pending.routed_ms) / 1000
         for item, outcome in zip(request.items, result.items, strict=True):
             if outcome.duplicate:
                 tally.duplicates += 1
@@ -292,14 +294,15 @@ class Accept:
                 continue
             tally.events += 1
             tally.deliveries += outcome.deliveries
-            self._hand_over(item, outcome.states, now_ms, now_s)
+            self._hand_over(item, outcome.states, late_s, now_ms, now_s)
 
-    def _hand_over(self, item: NewEvent, states: bytes, now_ms: int, now_s: float) -> None:
+    def _hand_over(self, item: NewEvent, states: bytes, late_s: float, now_ms: int, now_s: float) -> None:
         event = item.event
         for delivery, state in zip(item.deliveries, states, strict=True):
             if state == State.LEASED:
                 assert delivery.lease_s is not None
-                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, delivery.lease_s, now_ms, now_s)
+                lease_s = delivery.lease_s - late_s
+                self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, lease_s, now_ms, now_s)
                 continue
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, event)

@@ -163,12 +163,17 @@ class Deliver(HandOff):
             channel.destination.queued += 1
             channel.handed.append(job)
             self._give_up(channel, channel.take_all())
-        elif channel.handed or channel.claimed or not self.slots.free(channel, now_s):
+        elif (
+            channel.handed
+            or channel.claimed
+            or lease_s < channel.endpoint.timeout_s + START_MARGIN_S
+            or not self.slots.free(channel, now_s)
+        ):
             channel.destination.queued += 1
             channel.handed.append(job)
             self._pump(channel, now_s)
         else:
-            # Nobody is before it, and its lease is as long as it can be.
+            # Nobody is before it.
             self._launch(channel, job, now_ms, now_s)
 
     def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
@@ -191,8 +196,9 @@ class Deliver(HandOff):
 
     # ----------------------------------------------------------------------------------------------- from a claim
 
-    def claimed(self, rows: Sequence[Claimed]) -> None:
-        """What a claim returned goes into its channels."""
+    def claimed(self, rows: Sequence[Claimed], asked_s: float) -> None:
+        """What a claim returned goes into its channels. Their leases run since it was asked for, at `asked_s`
+        (monotonic), not since its answer was read: a process may have stood still between."""
         now_s = self._clock.monotonic_s()
         unwanted: list[Lease] = []
         touched: dict[bytes, Channel] = {}
@@ -212,7 +218,7 @@ class Deliver(HandOff):
                     tries=row.tries,
                     attempts=row.attempts,
                     lane=row.lane,
-                    lease_until_s=now_s + row.lease_s,
+                    lease_until_s=asked_s + row.lease_s,
                     since_s=now_s,
                     early_s=row.early_s,
                     probe=channel.health.failing,

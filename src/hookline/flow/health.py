@@ -163,7 +163,8 @@ class HealthKeeper:
 
     def look_again(self, channel: Channel) -> None:
         """The endpoint was changed while it fails or waits: a person may have resumed it (see `resumed`)."""
-        if channel.health.failing or channel.wait_until_s > self._clock.monotonic_s():
+        # Also one that was disabled and resumed before the registry was read in between: it was active all along here.
+        if channel.disabling or channel.health.failing or channel.wait_until_s > self._clock.monotonic_s():
             self._looks.add(channel)
 
     async def resumed(self) -> None:

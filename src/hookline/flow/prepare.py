@@ -32,6 +32,8 @@ class Pending(msgspec.Struct, gc=False):
     idempotency: IdempotencyKey | None
     size_bytes: int
     request: AcceptRequest | None = None
+    routed_ms: int = 0
+    """When its hand-offs were leased: their leases run since then, however late the commit is heard of."""
 
 
 class Prepare:

@@ -105,7 +105,8 @@ class Worker:
     async def _claim(self, entries: list[ClaimEntry]) -> None:
         try:
             with self._in_flight():
-                self._take(entries, await self._store.claim(entries))
+                asked_s = self._clock.monotonic_s()
+                self._take(entries, await self._store.claim(entries), asked_s)
         except StoreUnavailable as error:
             self._observer.warn("claim_failed", code=error.code, error=str(error))
             await self._clock.sleep(FAILED_S)
@@ -143,8 +144,9 @@ class Worker:
                 asked: dict[Destination, int] = {}
                 entries = [e for e in (self._entry(endpoint_id, asked) for endpoint_id in owners) if e]
                 if entries:
+                    asked_s = self._clock.monotonic_s()
                     result = await self._store.claim_ids(list(named), entries)
-                    self._deliver.claimed(result.claimed)
+                    self._deliver.claimed(result.claimed, asked_s)
         finally:
             for endpoint_id in owners:
                 # What had no free slot is found by endpoint as slots come free.
@@ -223,7 +225,7 @@ class Worker:
             return 0
         return 1
 
-    def _take(self, entries: list[ClaimEntry], result: ClaimResult) -> None:
+    def _take(self, entries: list[ClaimEntry], result: ClaimResult, asked_s: float) -> None:
         destinations: dict[Destination, None] = {}
         for entry in entries:
             channel = self._deliver.channel(entry.endpoint_id)
@@ -236,7 +238,7 @@ class Worker:
                 channel.overflow = entry.probe
                 if next_s is not None:
                     self._wake.at(entry.endpoint_id, next_s)
-        self._deliver.claimed(result.claimed)
+        self._deliver.claimed(result.claimed, asked_s)
         got = {row.endpoint_id for row in result.claimed}
         for entry in entries:
             if result.next_due_s.get(entry.endpoint_id) != 0:

@@ -5,6 +5,7 @@
     mailbox                                         a sender that is not HTTP
     coroutine_sender                                senders and coroutines, both ways
     faults                                          a store that fails at call n, before or after its commit
+    failpoints                                      places at which the real process kills itself, for crash tests
     samples                                         events and endpoints to test with
     store_contract, queue_contract, sender_contract what every adapter promises
 

@@ -56,6 +56,7 @@ class TestQueue:
         await queue.acknowledge(message)
         assert list(message.delivery_ids) == wanted
 
+    @pytest.mark.rule(n=27)
     async def test_splits_into_bounded_messages(self, queue: Queue) -> None:
         """However many ids one publish has, no message carries more than 256 and none is lost."""
         wanted = delivery_ids(3 * IDS_PER_MESSAGE_MAX + 1)
@@ -128,6 +129,7 @@ class TestQueue:
         queue.publish(wanted)
         assert await received_until(queue, set(wanted)) == [2]
 
+    @pytest.mark.rule(n=28)
     async def test_overflow_is_dropped_and_counted(self, queue: Queue) -> None:
         """Beyond 1,000 buffered messages publish drops, counts, and neither waits nor raises."""
         excess = 25
@@ -135,6 +137,7 @@ class TestQueue:
             queue.publish([delivery])  # never gives the loop a turn, so nothing can be sent meanwhile
         assert queue.dropped == excess
 
+    @pytest.mark.rule(n=28)
     async def test_works_on_after_an_overflow(self, queue: Queue) -> None:
         """A queue that dropped messages brings those it kept and those published once there is room."""
         flood = delivery_ids(MESSAGES_BUFFERED_MAX + 1)

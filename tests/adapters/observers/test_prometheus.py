@@ -73,6 +73,7 @@ async def test_facts_become_series(endpoint: Endpoint) -> None:
     assert ("process_resident_memory_bytes", ()) in found
 
 
+@pytest.mark.rule(n=19)
 async def test_gauges_are_asked_for_at_each_scrape() -> None:
     """What is true at a moment comes from the callable, fresh for each scrape."""
     depth = 0

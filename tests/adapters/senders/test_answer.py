@@ -158,6 +158,7 @@ def test_interim_headers_are_not_the_answers() -> None:
     assert read(EARLY + OK).headers == [(b"content-length", b"2")]
 
 
+@pytest.mark.rule(n=4)
 @pytest.mark.parametrize(
     ("status", "whole", "kept"), [(200, False, 1024), (500, False, 16_384), (200, True, 30_000), (404, True, 30_000)]
 )

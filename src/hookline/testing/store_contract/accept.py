@@ -28,6 +28,7 @@ UNSTORABLE: list[dict[str, Any]] = [
 class TestAccept(StoreContract):
     """`accept` as the 202's promise."""
 
+    @pytest.mark.rule(n=1)
     async def test_an_accepted_event_is_there_after_a_kill(self, case: Case) -> None:
         """What accept returned is there, with its deliveries, in a process that starts after a kill."""
         endpoint = await case.endpoint()
@@ -134,6 +135,7 @@ class TestAccept(StoreContract):
         assert [claimed.delivery_id for claimed in await case.claim(endpoint)] == [delivery]
 
 
+@pytest.mark.rule(n=3)
 class TestOneBadItem(StoreContract):
     """A batch that cannot be stored leaves nothing behind, so that its caller can halve it."""
 

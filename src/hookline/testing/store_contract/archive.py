@@ -207,6 +207,7 @@ class TestDeliveries(StoreContract):
         assert [row.id for row in await case.listed(since_ms=replayed.created_at_ms)] == [replayed.id]
 
 
+@pytest.mark.rule(n=19)
 class TestRunnable(StoreContract):
     """`runnable_oldest_s`: only what could start now, so that one dead endpoint does not scale the fleet."""
 

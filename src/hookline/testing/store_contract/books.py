@@ -18,6 +18,7 @@ TENANTS = ("default", "other")
 WORDS = ("delivered", "failed", "discarded", "pending", "leased", "held", "unconfirmed")
 
 
+@pytest.mark.rule(n=6)
 class TestCounts(StoreContract):
     """`counts` and `fold`."""
 
@@ -287,6 +288,7 @@ def words_of(counts: Counts) -> dict[str, int]:
     return {word: number for word, number in msgspec.structs.asdict(counts).items() if word in WORDS}
 
 
+@pytest.mark.rule(n=6)
 class TestBooks(StoreContract):
     """The identity as a property."""
 

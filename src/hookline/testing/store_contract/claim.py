@@ -13,6 +13,7 @@ from hookline.testing.samples import sample_event
 from hookline.testing.store_contract.case import HELD_STATES, LEASE_S, Case, StoreContract, entry
 
 
+@pytest.mark.rule(n=9)
 class TestClaim(StoreContract):
     """`claim` within what is due."""
 
@@ -114,6 +115,7 @@ class TestClaim(StoreContract):
         assert await case.claim(endpoint) == []
         assert await case.claim_named([delivery], endpoint) == []
 
+    @pytest.mark.rule(n=4)
     async def test_bytes_bound_a_claim(self, case: Case) -> None:
         """A claim ends once its payloads pass bytes_max, over all its endpoints; the rest is due now."""
         first, second = await case.endpoints(2)
@@ -140,6 +142,7 @@ class TestClaim(StoreContract):
         assert sorted(claimed) == sorted(deliveries)
 
 
+@pytest.mark.rule(n=10)
 class TestCap(StoreContract):
     """`concurrency_max` over all processes."""
 
@@ -211,6 +214,7 @@ class TestCap(StoreContract):
 class TestClaimIds(StoreContract):
     """`claim_ids`: what a queue's message names."""
 
+    @pytest.mark.rule(n=27)
     async def test_only_the_named(self, case: Case) -> None:
         """Of the due deliveries only the named ones are claimed; unknown ids are passed over."""
         endpoint = await case.endpoint()
@@ -219,6 +223,7 @@ class TestClaimIds(StoreContract):
         assert {c.delivery_id for c in claimed} == {first, third}
         assert await case.words(first, second, third) == ["leased", "pending", "leased"]
 
+    @pytest.mark.rule(n=27)
     async def test_only_what_is_pending_and_due(self, case: Case) -> None:
         """Leased, closed, waiting and not yet due deliveries are not claimed by their id."""
         endpoint = await case.endpoint()
@@ -236,6 +241,7 @@ class TestClaimIds(StoreContract):
         named = await case.publish(given, other)
         assert [c.delivery_id for c in await case.claim_named(named, given)] == named[:1]
 
+    @pytest.mark.rule(n=27)
     async def test_within_the_same_bounds(self, case: Case) -> None:
         """Slots, cap, bytes and a wait for Retry-After bound a claim by ids as they bound any other."""
         endpoint = await case.endpoint()

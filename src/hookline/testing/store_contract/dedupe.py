@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from hookline.ports.store import AcceptRequest, AcceptResult, IdempotencyKey, NewEvent
 from hookline.testing.store_contract.case import Case, StoreContract
 
@@ -13,6 +15,7 @@ BODY = b"hash of the body"
 OTHER_BODY = b"another body's h."[:16]
 
 
+@pytest.mark.rule(n=7)
 class TestDedupe(StoreContract):
     """A `dedupe_key` that is known makes a duplicate."""
 
@@ -118,6 +121,7 @@ def keyed(
     return AcceptRequest("default", items, IdempotencyKey(key, body_hash, keep_s), note)
 
 
+@pytest.mark.rule(n=7)
 class TestIdempotency(StoreContract):
     """An `Idempotency-Key` gives its first answer again."""
 

@@ -10,6 +10,7 @@ from hookline.ports.store import NewDelivery, NewEvent
 from hookline.testing.store_contract.case import Case, StoreContract
 
 
+@pytest.mark.rule(n=5)
 class TestFanout(StoreContract):
     """`NewEvent.fanout` and `unfold`."""
 

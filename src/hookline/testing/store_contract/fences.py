@@ -11,6 +11,7 @@ from hookline.core.delivery import State
 from hookline.testing.store_contract.case import Case, StoreContract, outcome
 
 
+@pytest.mark.rule(n=12)
 class TestFence(StoreContract):
     """A zombie's late write changes nothing."""
 
@@ -102,6 +103,7 @@ class TestFence(StoreContract):
         assert (await case.row(item.delivery_id)).attempts == 1
 
 
+@pytest.mark.rule(n=11)
 class TestRelease(StoreContract):
     """Given back unstarted."""
 

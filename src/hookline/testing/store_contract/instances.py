@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hookline.core.delivery import State
 from hookline.testing.store_contract.case import LEASE_S, LIVE_MARGIN_S, Case, StoreContract
 
 
+@pytest.mark.rule(n=16)
 class TestLost(StoreContract):
     """`lost`: the leases that nobody holds any more."""
 
@@ -146,6 +149,7 @@ class TestLost(StoreContract):
         assert [ref.delivery_id for ref in await case.store.lost()] == [lease.delivery_id]
 
 
+@pytest.mark.rule(n=17)
 class TestClock(StoreContract):
     """Instants are the store's: a wall clock that somebody sets changes no wait."""
 

@@ -144,6 +144,7 @@ class LaneWalk:
         return move.__name__
 
 
+@pytest.mark.rule(n=13)
 class TestLaneModel(StoreContract):
     """Every state of every delivery, after every step."""
 
@@ -213,6 +214,7 @@ class Crowd:
                 await self.attempt(claimed.lane, claimed)
 
 
+@pytest.mark.rule(n=13)
 class TestConcurrentLanes(StoreContract):
     """Lanes with concurrent appenders: no lane stalls, none runs twice, none goes out of order."""
 

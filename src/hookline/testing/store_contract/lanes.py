@@ -18,6 +18,7 @@ class LaneContract(StoreContract):
         return [await case.one(endpoint, lane=lane) for _ in range(count)]
 
 
+@pytest.mark.rule(n=13)
 class TestLane(LaneContract):
     """A lane's head is pending or leased, all behind it are held."""
 
@@ -148,6 +149,7 @@ class TestLane(LaneContract):
         assert (await case.claim_one(endpoint)).delivery_id == replayed
 
 
+@pytest.mark.rule(n=13)
 class TestHandOffInLanes(LaneContract):
     """Handed off only when nothing older of the lane is open and nothing blocks it."""
 
@@ -208,6 +210,7 @@ class TestHandOffInLanes(LaneContract):
         assert accepted[0].states == bytes([State.LEASED, State.PENDING, State.HELD])
 
 
+@pytest.mark.rule(n=13)
 class TestFailedHead(LaneContract):
     """When the head fails the lane waits for it, or skips it."""
 
@@ -279,6 +282,7 @@ class TestFailedHead(LaneContract):
         assert await case.words(behind) == ["pending"]
 
 
+@pytest.mark.rule(n=13)
 class TestReopenedInLane(LaneContract):
     """A reopened delivery keeps its place: before all that were accepted after it."""
 

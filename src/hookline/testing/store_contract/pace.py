@@ -12,6 +12,7 @@ from hookline.ports.store import HealthChange, HealthRow
 from hookline.testing.store_contract.case import LEASE_S, Case, StoreContract, entry, outcome
 
 
+@pytest.mark.rule(n=10)
 class TestRate(StoreContract):
     """A token bucket per endpoint, in the store, so that every process takes from the same one."""
 
@@ -103,6 +104,7 @@ class TestRate(StoreContract):
         assert [c.endpoint_id for c in result.claimed] == [limited, free, free, free]
 
 
+@pytest.mark.rule(n=9)
 class TestRetryAfter(StoreContract):
     """The receiver asked the whole endpoint to wait."""
 
@@ -138,6 +140,7 @@ class TestRetryAfter(StoreContract):
         assert (await case.ask(entry(endpoint))).next_due_s == {endpoint: pytest.approx(100, abs=0.01)}
 
 
+@pytest.mark.rule(n=14)
 class TestProbe(StoreContract):
     """A failing endpoint gets one delivery at a time, at its probe's time, until one succeeds."""
 

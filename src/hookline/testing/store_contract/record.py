@@ -67,6 +67,7 @@ class TestRecord(StoreContract):
         assert again.fence > first.fence
         assert (again.tries, again.attempts) == (1, 1)
 
+    @pytest.mark.rule(n=14)
     async def test_a_probe_uses_up_no_try(self, case: Case) -> None:
         """Tries and attempts are counted apart: an attempt with no try raises only the attempts."""
         endpoint = await case.endpoint()
@@ -99,6 +100,7 @@ class TestRecord(StoreContract):
         assert [a.packed for a in attempts] == [b"attempt %d" % number for number in range(5)]
         assert [a.fence for a in attempts] == fences == sorted(set(fences))
 
+    @pytest.mark.rule(n=16)
     async def test_take_backs_are_counted_until_an_attempt_ran(self, case: Case) -> None:
         """Take-backs add up over claims; an attempt that ran sets them back to none."""
         endpoint = await case.endpoint()
@@ -130,6 +132,7 @@ class TestRecord(StoreContract):
         assert (await case.counts("default")).delivered == 1
         assert (await case.counts("other")).failed == 1
 
+    @pytest.mark.rule(n=1)
     async def test_recorded_means_durable(self, case: Case) -> None:
         """What record returned holds after a kill, and its delivery is not taken back."""
         endpoint = await case.endpoint()
@@ -141,6 +144,7 @@ class TestRecord(StoreContract):
         assert len(await case.store.attempts(claimed.delivery_id)) == 1
         assert list(await case.store.lost()) == []
 
+    @pytest.mark.rule(n=3)
     async def test_a_bad_item_commits_nothing(self, case: Case) -> None:
         """An outcome whose event cannot be stored raises DataError, and the outcome beside it did not happen."""
         endpoint = await case.endpoint()
@@ -154,6 +158,7 @@ class TestRecord(StoreContract):
         assert await case.close(good)
 
 
+@pytest.mark.rule(n=12)
 class TestRecordMakesEvents(StoreContract):
     """Recording can make events: operational ones, chains, alerts."""
 
@@ -221,6 +226,7 @@ class TestRecordMakesEvents(StoreContract):
         assert await case.store.event(None, repeat.event.id) is None
         assert await case.listed(endpoint_id=watcher) == []
 
+    @pytest.mark.rule(n=5)
     async def test_a_big_fan_out_made_by_recording(self, case: Case) -> None:
         """An event made by recording may have a packed fan-out, counted at once and unfolded like any other."""
         endpoint, *watchers = await case.endpoints(5)

@@ -47,6 +47,7 @@ async def age(case: Case, by_s: float = KEPT_S + 1) -> bytes:
     return delivery
 
 
+@pytest.mark.rule(n=15)
 class TestExpired(StoreContract):
     """Open work that outlives its tenant's retention."""
 
@@ -114,6 +115,7 @@ class TestExpired(StoreContract):
         assert await case.store.sweep_lanes() == 0
 
 
+@pytest.mark.rule(n=15)
 class TestPurge(StoreContract):
     """History ends."""
 

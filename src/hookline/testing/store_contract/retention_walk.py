@@ -244,6 +244,7 @@ class RetentionWalk(BookWalk):
             assert all(states[word] <= counts[word] for word in WORDS)
 
 
+@pytest.mark.rule(n=15)
 class TestRetentionWalk(StoreContract):
     """The identity, and that nothing open ever goes, as a property."""
 

@@ -68,6 +68,7 @@ async def attempted(case: Case, lease: Claimed | OpenRef, after: State = State.D
     assert await case.close(lease, after, attempt=attempt, **changes)
 
 
+@pytest.mark.rule(n=30)
 class TestStream(StoreContract):
     """`stream` and its positions."""
 

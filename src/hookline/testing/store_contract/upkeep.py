@@ -11,6 +11,7 @@ from hookline.ports.store import AcceptRequest, IdempotencyKey, NewDelivery
 from hookline.testing.store_contract.case import Case, StoreContract, outcome
 
 
+@pytest.mark.rule(n=8)
 class TestReopen(StoreContract):
     """Retry: the same delivery again."""
 
@@ -196,6 +197,7 @@ class TestReplay(StoreContract):
 class TestCleaning(StoreContract):
     """Nothing grows for ever."""
 
+    @pytest.mark.rule(n=7)
     async def test_expired_keys_are_forgotten(self, case: Case) -> None:
         """Only keys whose time is over are forgotten, both kinds, and how many is told."""
         for number in range(3):
@@ -212,6 +214,7 @@ class TestCleaning(StoreContract):
         assert (await case.accept(case.new(dedupe_key=b"\xff" * 16)))[0].duplicate
         assert not (await case.accept(case.new(dedupe_key=bytes(16))))[0].duplicate
 
+    @pytest.mark.rule(n=15)
     async def test_open_ones_of_a_deleted_endpoint_are_closed(self, case: Case) -> None:
         """What a deleted endpoint has open is discarded in bounded steps, endpoint_deleted, lanes included."""
         deleted, kept = await case.endpoints(2)
@@ -244,6 +247,7 @@ class TestCleaning(StoreContract):
         assert await case.store.close_deleted() == 1
         assert await case.words(delivered.delivery_id, retried.delivery_id) == ["delivered", "discarded"]
 
+    @pytest.mark.rule(n=15)
     async def test_endpoints_with_too_much(self, case: Case) -> None:
         """Endpoints above a number of open deliveries are told with that number, whatever states those are in."""
         much, enough, closed = await case.endpoints(3)
@@ -258,6 +262,7 @@ class TestCleaning(StoreContract):
         assert await case.store.open_by_endpoint(3) == {much: 6, enough: 4}
         assert await case.store.open_by_endpoint(6) == {}
 
+    @pytest.mark.rule(n=15)
     async def test_the_oldest_can_be_failed_without_a_lease(self, case: Case) -> None:
         """The oldest pending ones are given with their fence, and recorded as failed, overflow, without an attempt."""
         endpoint = await case.endpoint()
