@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.core.attempt import REASONS, Body, BodyEncoding, Cause, cause_of
+from hookline.core.attempt import REASONS, Body, BodyEncoding, Cause, Exchange, Kind, Outcome, Timing, cause_of
+from hookline.core.history import AttemptRecord, pack_attempt
 
 PUBLISHED = """
     redirect client_error server_error rate_limited gone timeout dns connect tls address_refused protocol rejected
@@ -83,3 +85,33 @@ def test_a_bare_payload_is_not_copied() -> None:
     """Without anything around it the payload itself is sent."""
     data = b"x" * 1000
     assert Body(b"", b"", BodyEncoding.AS_IS, "text/plain").render(data) is data
+
+
+EXCHANGE = Exchange("POST", "https://a/", [(b"webhook-id", b"evt_1")], b"{", b"}", 0, [(b"x", b"\xff")], b"no\x00")
+
+
+@pytest.mark.parametrize("exchange", [None, EXCHANGE, msgspec.Raw(msgspec.msgpack.encode(EXCHANGE))])
+@pytest.mark.parametrize(("kind", "reason", "next_wait_s"), [(Kind.DELIVERED, None, None), ("retry", "timeout", 2.5)])
+def test_an_attempt_is_packed_as_its_record(
+    exchange: Exchange | msgspec.Raw | None, kind: Kind | str, reason: str | None, next_wait_s: float | None
+) -> None:
+    """What is packed in one step is byte for byte what the record packs, and is read as that record."""
+    timing = Timing(None, 3, None, 1200, 1500)
+    outcome = Outcome(Kind.RETRY, reason, None, "late", 503, timing, exchange)
+    packed = pack_attempt(
+        outcome,
+        number=3,
+        at_ms=1_767_225_600_000,
+        kind=kind,
+        reason=reason,
+        cause=cause_of(reason, 503),
+        next_wait_s=next_wait_s,
+        endpoint_version=7,
+    )
+    record = AttemptRecord(
+        3, 1_767_225_600_000, str(kind), 503, reason, cause_of(reason, 503), "late", 1500, timing, next_wait_s, 7
+    )
+    record = msgspec.structs.replace(record, exchange=outcome.seen)
+    assert packed == record.pack()
+    assert AttemptRecord.unpack(packed) == record
+    assert outcome.seen == (None if exchange is None else EXCHANGE)

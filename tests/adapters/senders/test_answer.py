@@ -378,6 +378,21 @@ def test_the_same_again_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> 
     assert parsed == [OK, other, OK, OK]
 
 
+def test_answers_that_never_repeat_are_seldom_remembered() -> None:
+    """Where each answer is another one, few are remembered; as soon as one is repeated it is recognized again."""
+    reader = AnswerReader()
+    known = []
+    for number in range(1, 101):
+        reader.begin(9, whole=False)
+        assert reader.feed(OK.replace(b"ok", b"%02d" % (number % 100)))
+        known.append(reader._known.data)
+    assert len(set(known)) == 8 + 6
+    for _ in range(20):
+        reader.begin(9, whole=False)
+        assert reader.feed(OK)
+    assert reader._known.data == OK
+
+
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_no_bytes_are_an_exception(data: bytes, step: int) -> None:
     """Whatever a receiver sends, the reader raises nothing and holds no more than it may."""

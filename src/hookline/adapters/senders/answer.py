@@ -26,6 +26,8 @@ one byte would keep the event loop busy for half a second."""
 
 REMEMBERED_BYTES_MAX: Final = 1024
 """So long an answer may be, to be remembered."""
+VARYING_MAX: Final = 8
+"""After so many answers on a connection of which none was the one before, only each sixteenth is remembered."""
 NOTHING: Final = b"\x90\xc4\x00"
 """What `AnswerReader.pack` makes of no answer."""
 
@@ -75,6 +77,7 @@ class AnswerReader:
         "_parser",
         "_pieces_left",
         "_remembered_bytes_max",
+        "_varying",
         "_whole",
         "_wire_bytes",
         "complete",
@@ -89,6 +92,7 @@ class AnswerReader:
     def __init__(self, *, remembered_bytes_max: int = REMEMBERED_BYTES_MAX) -> None:
         """An answer of more than `remembered_bytes_max` is not remembered."""
         self._remembered_bytes_max = remembered_bytes_max
+        self._varying = 0
         self._parser = HttpResponseParser(self)
         self._known = _NONE_KNOWN
         self.begin(0, whole=False)
@@ -154,11 +158,14 @@ class AnswerReader:
             self.status = known.status
             self.headers = known.headers
             self.keep_alive_s = known.keep_alive_s
+            self._varying = 0
             return True
         self._start()
         ended = self._parse(data)
         if self.complete and self.reusable and len(data) <= self._remembered_bytes_max:
-            self._remember(data)
+            self._varying += 1
+            if self._varying <= VARYING_MAX or not self._varying & 15:
+                self._remember(data)
         return ended
 
     def _remember(self, data: bytes) -> None:

@@ -187,9 +187,12 @@ class HttpSender:
             self._pool.drop_oldest()
             detail = f"This process has no room for a connection: {error}."
             attempt.done((Outcome(Kind.RETRY, "connect", detail=detail, started=False),))
-        except BaseException:
-            attempt.done((_closing(),))  # the loop ends, or a defect of ours: nothing was sent
+        except asyncio.CancelledError:
+            attempt.done((_closing(),))  # the loop ends
             raise
+        except Exception as error:
+            attempt.not_sent(DialError("connect", f"A defect: {type(error).__name__}."), self._monotonic_s())
+            raise  # the loop tells of it
         else:
             attempt.sent_s = self._monotonic_s()
             attempt.send(connection, wire)
