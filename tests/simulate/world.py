@@ -15,13 +15,15 @@ from hookline.core import ids
 from hookline.core.attempt import Exchange, Kind, Outcome, Timing
 from hookline.core.delivery import START_MARGIN_S, State
 from hookline.core.endpoint import Endpoint, EndpointSpec
-from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
+from hookline.ports.sender import Consent, Done, Item, SendRequest, VerifyRequest
+from hookline.testing.coroutine_sender import CoroutineSender
 from tests.simulate.disk import POISON, Disk
 from tests.simulate.loop import SimulatedClock, SimulatedLoop, Time
 from tests.simulate.truth import Truth
 
 OK = Outcome(Kind.DELIVERED, status=200)
 FAIL = Outcome(Kind.RETRY, reason="server_error", status=500)
+TWICE = Outcome(Kind.RETRY, reason="server_error", status=500, detail="told twice")
 POISONED = Outcome(Kind.RETRY, reason="server_error", status=500, detail=POISON.decode())
 BUSY = Outcome(Kind.RETRY, reason="rate_limited", status=429, retry_after_s=7)
 REJECT = Outcome(Kind.REJECTED, reason="rejected", status=422)
@@ -37,7 +39,7 @@ MOODS: dict[str, dict[str, int]] = {
         "reject": 1,
         "poisoned": 1,
         "full": 1,
-        "raise": 1,
+        "twice": 1,
         "busy": 1,
         "hang": 1,
         "stall": 1,
@@ -151,7 +153,7 @@ class World:
         self.flying = kept
 
 
-class Receivers:
+class Receivers(CoroutineSender):
     """The sender of one process (`ports.sender.Sender`), and every receiver behind it."""
 
     kind = "http"
@@ -181,6 +183,12 @@ class Receivers:
         return Consent(given=True, outcome=OK)
 
     async def close(self) -> None: ...
+
+    async def _run(self, request: SendRequest, done: Done) -> None:
+        outcomes = await self.send(request)
+        done(outcomes)
+        if outcomes[0].detail == TWICE.detail:  # what a sender never does
+            done(outcomes)
 
     async def send(self, request: SendRequest) -> Sequence[Outcome]:
         endpoint, item = request.endpoint, request.items[0]
@@ -230,8 +238,8 @@ class Receivers:
         if what in ("ok", "slow", "stall"):
             self._took(item, sent)
             return OK
-        if what == "raise":
-            raise RuntimeError("told so")
+        if what == "twice":
+            return TWICE
         if what == "poisoned":
             sent.excused = True
         return {"fail": FAIL, "poisoned": POISONED, "busy": BUSY, "reject": REJECT, "gone": GONE, "full": FULL}[what]

@@ -20,15 +20,13 @@ class CoroutineSender(ABC):
     def start(self, request: SendRequest, done: Done) -> None:
         """Begin `send`; `done` is called when it has ended."""
         task = asyncio.get_running_loop().create_task(self._run(request, done))
-        _RUNNING.add(task)
-        task.add_done_callback(_RUNNING.discard)
+        # The loop alone does not keep a task alive.
+        running: set[asyncio.Task[None]] = self.__dict__.setdefault("_running", set())
+        running.add(task)
+        task.add_done_callback(running.discard)
 
     async def _run(self, request: SendRequest, done: Done) -> None:
         done(await self.send(request))
-
-
-_RUNNING: set[asyncio.Task[None]] = set()
-"""The loop alone does not keep a task alive."""
 
 
 async def sent(sender: Sender, request: SendRequest) -> Sequence[Outcome]:
