@@ -168,14 +168,6 @@ _sending: ContextVar[tuple[bytes, ...]] = ContextVar("hookline_failpoint_sending
 class _AfterSend(_Around):
     """Says to the connections below, by a context variable, what is being sent."""
 
-    async def send(self, request: SendRequest) -> Iterable[Outcome]:
-        token = _sending.set(tuple(item.delivery_id for item in request.items))
-        try:
-            outcomes: Iterable[Outcome] = await self._inner.send(request)
-        finally:
-            _sending.reset(token)
-        return outcomes
-
     def start(self, request: SendRequest, done: Callable[[Iterable[Outcome]], None]) -> None:
         token = _sending.set(tuple(item.delivery_id for item in request.items))
         try:
@@ -228,11 +220,6 @@ def _watch(failpoint: Failpoint, connection: type[Any]) -> None:
 
 
 class _AfterResponse(_Around):
-    async def send(self, request: SendRequest) -> Iterable[Outcome]:
-        outcomes: Iterable[Outcome] = await self._inner.send(request)
-        self._answered(request, outcomes)
-        return outcomes
-
     def start(self, request: SendRequest, done: Callable[[Iterable[Outcome]], None]) -> None:
         def answered(outcomes: Iterable[Outcome]) -> None:
             self._answered(request, outcomes)
