@@ -553,6 +553,28 @@ async def test_a_store_that_is_away_is_waited_for(rig: Rig, monkeypatch: pytest.
     assert rig.sender.times(endpoint.url) == 3
 
 
+async def test_who_stood_still_in_a_step_does_not_rest_as_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped for six hours within a step of one replay begins the next within seconds."""
+    endpoint = await rig.endpoint("a")
+    await failed(rig, endpoint, 1)
+    original, calls = rig.store.step_replay, []
+
+    async def stopped(*args: Any) -> Any:
+        calls.append(args)
+        rig.clock.advance(6 * 3600)
+        return await original(*args)
+
+    monkeypatch.setattr(rig.store, "step_replay", stopped)
+    first = await start(rig, filter={"state": "failed"})
+    assert (await ended(rig, first)).row.state == "done"
+    second = await start(rig, filter={"state": "delivered"})
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+        rig.clock.advance(1)
+    assert len(calls) > 1
+    assert (await ended(rig, second)).row.state == "done"
+
+
 async def test_a_replay_that_cannot_go_on_does_not_stop_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five steps in a row that fail by a fault of their own end the replay as failed; the others go on."""
     endpoint = await rig.endpoint("a")

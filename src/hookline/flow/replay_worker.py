@@ -26,6 +26,7 @@ from hookline.ports.store import ReplayRow, Store
 
 IDLE_S: Final = 1.0
 """How often replays are looked for that another process has taken."""
+REST_S_MAX: Final = 1.0
 FULL_S: Final = 1.0
 """How long a replay waits before it looks again whether an endpoint has room."""
 UNREADABLE_S: Final = 60.0
@@ -100,7 +101,8 @@ class ReplayWorker:
             if wait_s > 0:
                 await wait_for_set(self._wanted, self._clock, wait_s)
             else:
-                await self._clock.sleep(self._clock.monotonic_s() - began_s)
+                # Half of the time is the others'; but who stood still in a step does not stand as long again.
+                await self._clock.sleep(min(REST_S_MAX, self._clock.monotonic_s() - began_s))
 
     async def once(self) -> float:
         """At most one step of one replay; in how many seconds there may be another (0: now). Raises

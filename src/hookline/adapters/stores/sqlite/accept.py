@@ -111,7 +111,7 @@ class NewRows:
         moves = transaction.moves
         blobs = self._endpoints
         tenant = event.tenant
-        due_ms = now_ms + int(item.wait_s * 1000) if item.wait_s else now_ms
+        due_ms = now_ms + round(item.wait_s * 1000) if item.wait_s else now_ms
         states = bytearray()
         for delivery in item.deliveries:
             if delivery.lane is not None:
@@ -143,7 +143,7 @@ class NewRows:
         endpoint_id = delivery.endpoint_id
         identifier = ids.delivery_id(event.id, delivery.ordinal)
         now_ms = transaction.now_ms
-        due_ms = now_ms + int(item.wait_s * 1000)
+        due_ms = now_ms + round(item.wait_s * 1000)
         head, seq = lanes.append(transaction, endpoint_id, delivery.lane, identifier)
         fence = lease_until_ms = 0
         if not head:
@@ -161,7 +161,7 @@ class NewRows:
     def _fanout(self, item: NewEvent) -> None:
         transaction = self._transaction
         event = item.event
-        due_ms = transaction.now_ms + int(item.wait_s * 1000)
+        due_ms = transaction.now_ms + round(item.wait_s * 1000)
         ordinal = len(item.deliveries) + 1
         row = (event.id, event.tenant, ordinal, due_ms, len(event.data), item.fanout)
         number = transaction.execute(queries.FANOUT_ADD, row).lastrowid
