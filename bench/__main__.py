@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.base import compare
 from bench.crowds import fanout, opened
 from bench.formats import formats
-from bench.machine import describe, disk, revision
+from bench.machine import describe, disk, pin, revision
 from bench.measure import Bench
 from bench.profiling import profile
 from bench.stored import history, keys
@@ -59,6 +59,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hookline-bench-", dir=os.environ.get("BENCH_DIR") or None) as name:
         bench = Bench(Path(name))
+        pin(0, bench.cores.rest)
         print(f"commit {revision() or 'unknown'}; {describe()}; {disk(Path(name))}; {bench.cores}", flush=True)
         try:
             choose(bench)

@@ -79,7 +79,6 @@ class Bench:
         self.body = self.folder / "body"
         self.body.write_bytes(bare_body())
         self._names = itertools.count()
-        pin(0, self.cores.rest)
 
     def close(self) -> None:
         """End the sink."""
