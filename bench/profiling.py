@@ -26,7 +26,7 @@ from bench.table import print_rows
 ESTIMATE_S = 4.0
 SAMPLED_S = 12.0
 SAMPLES_PER_S = 400
-LINES = 45
+LINES = 40
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>[^:()]*)(?::\d+)?\)$")
 
 
@@ -49,6 +49,11 @@ def stacks(text: str) -> Iterator[Stack]:
 def _module(frame: str) -> str:
     found = FRAME.match(frame)
     return found["file"] if found else frame
+
+
+def _function(frame: str) -> str:
+    found = FRAME.match(frame)
+    return f"{found['name']} ({found['file']})" if found else frame
 
 
 def _part(frame: str) -> str:
@@ -81,14 +86,15 @@ def _sampled(found: list[Stack], cpu_us: float) -> None:
     threads: Counter[str] = Counter()
     for stack in found:
         threads[stack.frames[0].partition(": ")[2]] += stack.count
-        for frame in set(stack.frames[1:]):
-            inclusive[frame] += stack.count
+        for function in {_function(frame) for frame in stack.frames[1:]}:
+            inclusive[function] += stack.count
     print(f"{total} samples of running threads; C code counts for the Python function that called it,")
     print("so Runner.run alone is the event loop itself: sockets, callbacks")
     _say("thread", threads, total, cpu_us, 8)
     _say("package, alone", alone(_part), total, cpu_us, 25)
     _say("module, alone", alone(_module), total, cpu_us, 30)
-    _say("function, alone", alone(str), total, cpu_us, LINES)
+    _say("function, alone", alone(_function), total, cpu_us, LINES)
+    _say("line, alone", alone(str), total, cpu_us, LINES)
     _say("function with what it calls", inclusive, total, cpu_us, LINES)
 
 
@@ -97,7 +103,7 @@ def _spy(server: Server, to: Path) -> subprocess.Popen[bytes]:
     if not spy.exists():
         raise SystemExit("bench: py-spy is not installed; `make bench PROFILE=1` does that")
     words = [str(spy), "record", "--pid", str(server.pid), "--duration", f"{SAMPLED_S:g}", "--nonblocking"]
-    words += ["--rate", str(SAMPLES_PER_S), "--format", "raw", "--function", "--threads", "--output", str(to)]
+    words += ["--rate", str(SAMPLES_PER_S), "--format", "raw", "--threads", "--output", str(to)]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

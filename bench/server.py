@@ -57,7 +57,6 @@ class Server:
             [self.python, "-m", "hookline", "serve"], cwd=self.folder, env=outside | settings, stderr=self._log
         )
         pin(self._process.pid, self.core)
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         end = time.monotonic() + START_S_MAX
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > end:
@@ -75,14 +74,13 @@ class Server:
         return False
 
     def _said(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-        try:
-            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = self._connection.getresponse()
+        # A connection for each call: one that is kept may have been closed for idling, minutes later.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json", "connection": "close"}
+        with contextlib.closing(connection):
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
             return answer.status, answer.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """One call of the API; an answer that is none of 2xx ends the bench."""
@@ -132,10 +130,8 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """The samples of `/metrics` by name with labels."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", "/metrics", headers={"authorization": f"Bearer {KEY}"})
-        text = connection.getresponse().read().decode()
-        connection.close()
+        status, page = self._said("GET", "/metrics")
+        text = page.decode() if status == 200 else ""
         lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 
@@ -149,7 +145,6 @@ class Server:
         if hasattr(self, "_ended"):
             self._ended.set()
             self._scraping.join()
-        self._connection.close()
         self._process.terminate()
         try:
             self._process.wait(60)
