@@ -85,6 +85,8 @@ def _drain(bench: Bench, server: Server, rows: int) -> tuple[float, float, Publi
     while True:
         peak_mib = max(peak_mib, server.resident_mib())
         counts = bench.sink.counts()
+        if counts.once.distinct * STEPS // rows > max(before, 0) * STEPS // rows:
+            print(f"  {counts.once.distinct:,} delivered after {time.monotonic() - began:.0f} s", flush=True)
         if counts.once.distinct >= rows:
             took_s = time.monotonic() - began
             break
