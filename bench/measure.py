@@ -51,6 +51,8 @@ class Figures:
     publish_p99_ms: float = 0.0
     e2e_p50_ms: float = 0.0
     e2e_p99_ms: float = 0.0
+    events_per_commit: float = 0.0
+    """How many events shared one flush when they were accepted."""
     load_us: float = 0.0
     sink_us: float = 0.0
 
@@ -121,7 +123,7 @@ class Bench:
         return Figures(
             accepted_s=rows / found["seconds"],
             cpu_us=found["cpu_s"] / rows * 1e6,
-            publish_p50_ms=found["seconds"] / found["commits"] * 1000,
+            events_per_commit=rows_per_commit,
         )
 
     def _python(self, words: list[str]) -> dict[str, float]:
@@ -154,6 +156,7 @@ class Bench:
             self.reset()
         self.sink.window()
         before, books, cpu_s = self.sink.counts(), server.stats(), server.cpu_parts()
+        commits = server.accept_commits()
         core_s = core_busy_s(self.cores.program)
         connections = connections or (PACED_CONNECTIONS if rate else CLOSED_CONNECTIONS)
         options = {"rate": rate / publish.events, "connections": connections, "seconds": seconds}
@@ -169,9 +172,10 @@ class Bench:
         for name in ("events", "delivered") if delivers else ("events",):
             found = changed[name] - books[name]
             self.faults.check(found == published.events, f"published {published.events}, in the books {found} {name}")
+        items, shared = (now - then for now, then in zip(server.accept_commits(), commits, strict=True))
         measured = _figures(published, before, at_end, after, used)
         of_core = {"busy": busy_s / published.seconds, "others": max(0.0, others_s) / published.seconds}
-        return replace(measured, **of_core)
+        return replace(measured, events_per_commit=items / max(1.0, shared), **of_core)
 
     def _prove(self, published: Published, publish: Template, before: Counts, after: Counts, *, delivers: bool) -> None:
         check = self.faults.check

@@ -135,6 +135,15 @@ class Server:
         lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 
+    def accept_commits(self) -> tuple[float, float]:
+        """Events accepted so far, and the commits that they shared."""
+        found = self.metrics()
+
+        def total(part: str) -> float:
+            return sum(v for k, v in found.items() if k.startswith(f"hookline_commit_items_{part}") and "accept" in k)
+
+        return total("sum"), total("count")
+
     def _scrape(self) -> None:
         while not self._ended.wait(SCRAPE_EVERY_S):
             with contextlib.suppress(OSError, http.client.HTTPException):

@@ -65,6 +65,7 @@ def print_table(lines: Sequence[Line], bare: Figures) -> None:
         "of bare",
         "CPU µs/event",
         "× bare",
+        "events/commit",
         "publish p50 / p99 ms",
         "end to end p50 / p99 ms",
     )
@@ -79,6 +80,7 @@ def print_table(lines: Sequence[Line], bare: Figures) -> None:
                 f"{(f.delivered_s or f.accepted_s) / bare.delivered_s:.1%}",
                 f"{f.cpu_us:.1f}",
                 f"{f.cpu_us / bare.cpu_us:.2f}",
+                f"{f.events_per_commit:.1f}" if f.events_per_commit else "",
                 pair(f.publish_p50_ms, f.publish_p99_ms),
                 pair(f.e2e_p50_ms, f.e2e_p99_ms),
             )

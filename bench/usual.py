@@ -82,16 +82,14 @@ def one_round(bench: Bench) -> dict[str, Figures]:
     with bench.server() as server:
         server.endpoint(bench.sink.url)
         bench.run(server, seconds=WARM_S)
-        commits = _commits(server)
         rows[HIGHEST] = highest(bench, server)
-        per_commit = _per_commit(commits, _commits(server))
         rate = rows[HIGHEST].accepted_s
         settle()
         rows[HALF] = bench.run(server, seconds=HALF_S, rate=rate / 2)
         settle()
         rows[IDLE] = bench.run(server, seconds=IDLE_S, rate=IDLE_RATE)
-        print(f"  events in a commit: {per_commit:.0f}; memory at the end {server.resident_mib():.0f} MiB")
-    rows[GROUPED] = bench.bare_insert(INSERT_S, max(1, round(per_commit)))
+        print(f"  memory at the end {server.resident_mib():.0f} MiB")
+    rows[GROUPED] = bench.bare_insert(INSERT_S, max(1, round(rows[HIGHEST].events_per_commit)))
     bare.append(bench.bare_client(BARE_S))
     rows[BARE] = median(bare)
     spread = max(b.cpu_us for b in bare) / min(b.cpu_us for b in bare)
@@ -101,20 +99,6 @@ def one_round(bench: Bench) -> dict[str, Figures]:
     if crowded > OTHERS_MAX:
         print(f"  other processes had up to {crowded:.0%} of the program's core: rates and latencies say little")
     return rows
-
-
-def _commits(server: Server) -> tuple[float, float]:
-    """Items accepted so far, and the commits that they shared."""
-    found = server.metrics()
-
-    def total(part: str) -> float:
-        return sum(v for k, v in found.items() if k.startswith(f"hookline_commit_items_{part}") and "accept" in k)
-
-    return total("sum"), total("count")
-
-
-def _per_commit(before: tuple[float, float], after: tuple[float, float]) -> float:
-    return (after[0] - before[0]) / max(1.0, after[1] - before[1])
 
 
 def usual(bench: Bench, rounds: int) -> None:
