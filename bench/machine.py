@@ -85,7 +85,8 @@ def disk(folder: Path) -> str:
             os.fdatasync(file.fileno())
             took_ms.append((time.perf_counter() - began) * 1000)
     path.unlink()
-    return f"{kind.strip() or 'unknown'} disk, {statistics.median(took_ms):.2f} ms to flush 4 kB"
+    memory = " (no disk at all: choose a folder with BENCH_DIR)" if kind.strip() in ("tmpfs", "ramfs") else ""
+    return f"{kind.strip() or 'unknown'} disk{memory}, {statistics.median(took_ms):.2f} ms to flush 4 kB"
 
 
 def revision() -> str:
