@@ -27,11 +27,14 @@
 #include <unistd.h>
 
 enum { HEAD_BYTES = 4096, EVENTS_MAX = 256, CONNECTIONS_MAX = 4096, TOKENS_MAX = 4096, TOKEN_BYTES = 16 };
+enum { BROKEN_MAX = 1000 };
+#define UNUSED_NS_MAX 2000000000u
 
 struct connection {
-    int file, head_used, status;
+    int file, busy, head_used, status;
     size_t body_left;
-    uint64_t due_ns; /* of the request that waits for its answer */
+    uint64_t due_ns;  /* of the request that waits for its answer */
+    uint64_t used_ns; /* when it was used last */
     char head[HEAD_BYTES];
 };
 
@@ -43,6 +46,8 @@ static struct {
 } tokens[TOKENS_MAX];
 static int token_count, events_per_request;
 
+static struct sockaddr_in address;
+static int poll_file;
 static struct connection *connections[CONNECTIONS_MAX];
 static int connection_count, idle[CONNECTIONS_MAX], idle_count, in_flight;
 static uint64_t sent, ok, other, broken, sequence, key_number, key_seed, kind_number, kinds = 1;
@@ -120,16 +125,40 @@ static void fill(uint64_t due_ns) {
     }
 }
 
-static void lost(int number) {
-    broken++;
-    in_flight--;
-    close(connections[number]->file);
-    connections[number]->file = -1;
+static void open_connection(int number) {
+    int file = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
+    if (file < 0 || connect(file, (struct sockaddr *)&address, sizeof address)) {
+        perror("load");
+        exit(1);
+    }
+    setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)number};
+    epoll_ctl(poll_file, EPOLL_CTL_ADD, file, &event);
+    connections[number]->file = file;
+    connections[number]->used_ns = now_ns();
+}
+
+/* The server has closed it: for idling, or without an answer to what was asked. */
+static void closed(int number) {
+    struct connection *c = connections[number];
+    close(c->file);
+    open_connection(number);
+    if (c->busy) {
+        c->busy = 0;
+        broken++;
+        in_flight--;
+        idle[idle_count++] = number;
+    }
 }
 
 static void ask(int number, uint64_t due_ns) {
     struct connection *c = connections[number];
+    if (now_ns() - c->used_ns > UNUSED_NS_MAX) { /* before the server closes it just when it is used again */
+        close(c->file);
+        open_connection(number);
+    }
     fill(due_ns);
+    c->busy = 1;
     c->due_ns = due_ns;
     c->head_used = c->status = 0;
     c->body_left = 0;
@@ -138,7 +167,7 @@ static void ask(int number, uint64_t due_ns) {
     for (size_t at = 0; at < request_bytes;) {
         ssize_t done = write(c->file, request + at, request_bytes - at);
         if (done <= 0) {
-            lost(number);
+            closed(number);
             return;
         }
         at += (size_t)done;
@@ -152,8 +181,8 @@ static int answered(int number) {
     ssize_t got = recv(c->file, scratch, sizeof scratch, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN)
         return 0;
-    if (got <= 0) {
-        lost(number);
+    if (got <= 0 || !c->busy) {
+        closed(number);
         return 0;
     }
     size_t left = (size_t)got;
@@ -166,7 +195,7 @@ static int answered(int number) {
         if (!end) {
             c->head_used += (int)part;
             if (c->head_used >= HEAD_BYTES - 1)
-                lost(number);
+                closed(number);
             return 0;
         }
         size_t head = (size_t)(end + 4 - c->head) - (size_t)c->head_used;
@@ -185,29 +214,11 @@ static int answered(int number) {
         ok++;
     else
         other++;
-    histogram_add(&latencies, (now_ns() - c->due_ns) / 1000);
+    c->used_ns = now_ns();
+    histogram_add(&latencies, (c->used_ns - c->due_ns) / 1000);
+    c->busy = 0;
     in_flight--;
     return 1;
-}
-
-static void connect_all(int port, int count, int poll) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int yes = 1;
-    for (int i = 0; i < count && i < CONNECTIONS_MAX; i++) {
-        int file = socket(AF_INET, SOCK_STREAM, 0);
-        if (file < 0 || connect(file, (struct sockaddr *)&address, sizeof address)) {
-            perror("load");
-            exit(1);
-        }
-        setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        connections[i] = calloc(1, sizeof *connections[i]);
-        connections[i]->file = file;
-        struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
-        epoll_ctl(poll, EPOLL_CTL_ADD, file, &event);
-        idle[idle_count++] = i;
-        connection_count++;
-    }
 }
 
 int main(int count, char **words) {
@@ -222,10 +233,19 @@ int main(int count, char **words) {
     if (!random || fread(&key_seed, sizeof key_seed, 1, random) != 1)
         return 1;
     fclose(random);
-    int poll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-    connect_all((int)option(count, words, "port", 0), (int)option(count, words, "connections", 64), poll);
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    poll_file = epoll_create1(0);
+    address.sin_family = AF_INET;
+    address.sin_port = htons((uint16_t)option(count, words, "port", 0));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    connection_count = (int)option(count, words, "connections", 64);
+    for (int i = 0; i < connection_count && i < CONNECTIONS_MAX; i++) {
+        connections[i] = calloc(1, sizeof *connections[i]);
+        open_connection(i);
+        idle[idle_count++] = i;
+    }
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = CONNECTIONS_MAX}, ready[EVENTS_MAX];
-    epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
+    epoll_ctl(poll_file, EPOLL_CTL_ADD, timer, &event);
 
     uint64_t begun = now_ns(), end = begun + (uint64_t)(seconds * 1e9);
     uint64_t grace_end = end + (uint64_t)(option(count, words, "grace", 10) * 1e9), late_max = 0, answered_ns = begun;
@@ -241,19 +261,19 @@ int main(int count, char **words) {
             due = begun + (uint64_t)(period * (double)sent);
         }
         int over = (count_max && sent >= count_max) || (rate > 0 ? due >= end : now >= end);
-        if ((over && !in_flight) || now > grace_end || broken == (uint64_t)connection_count)
+        if ((over && !in_flight) || now > grace_end || broken > BROKEN_MAX)
             break;
         if (rate > 0 && !over && idle_count) {
             struct itimerspec at = {.it_value = {.tv_sec = (time_t)(due / 1000000000u), .tv_nsec = (long)(due % 1000000000u)}};
             timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
         }
-        int n = epoll_wait(poll, ready, EVENTS_MAX, 100);
+        int n = epoll_wait(poll_file, ready, EVENTS_MAX, 100);
         for (int i = 0; i < n; i++) {
             uint64_t expired;
             if (ready[i].data.u32 == CONNECTIONS_MAX) {
                 if (read(timer, &expired, sizeof expired) < 0 && errno != EAGAIN)
                     return 1;
-            } else if (connections[ready[i].data.u32]->file >= 0 && answered((int)ready[i].data.u32)) {
+            } else if (answered((int)ready[i].data.u32)) {
                 answered_ns = now_ns();
                 idle[idle_count++] = (int)ready[i].data.u32;
             }

@@ -146,6 +146,9 @@ class _Publisher(http.server.BaseHTTPRequestHandler):
         server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
         if len(server.bodies) == 1:
             time.sleep(server.late_s)
+        if not server.status:
+            self.close_connection = True
+            return
         self.send_response(server.status)
         self.send_header("content-length", "2")
         self.end_headers()
@@ -190,6 +193,14 @@ def test_refusals_are_counted_and_shown(load: Load):
         published = load.run(server.server_port, template(), seconds=30, connections=2, count=10)
     assert (published.ok, published.other) == (0, 10)
     assert "503" in published.first_other
+
+
+def test_a_publish_without_an_answer_is_counted_and_the_load_goes_on(load: Load):
+    """A connection that ends instead of answering counts as unanswered, and the next request has a new one."""
+    with serving(status=0) as server:
+        published = load.run(server.server_port, template(), seconds=30, connections=2, count=10)
+        assert len(server.bodies) == 10
+    assert (published.requests, published.ok, published.unanswered) == (10, 0, 10)
 
 
 def test_ids_do_not_repeat_and_an_array_is_numbered_through(load: Load):
