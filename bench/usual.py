@@ -97,7 +97,11 @@ def one_round(bench: Bench) -> dict[str, Figures]:
     print(" (the machine's speed moved: trust no ratio of this round)" if spread > 1.25 else "")
     crowded = max(rows[name].others for name in (ACCEPT, HIGHEST))
     if crowded > OTHERS_MAX:
-        print(f"  other processes had up to {crowded:.0%} of the program's core: rates and latencies say little")
+        print(
+            f"  other processes had up to {crowded:.0%} of the program's core (some of it while it waited for the",
+            end="",
+        )
+        print(" disk): rates and latencies say little")
     return rows
 
 
