@@ -32,15 +32,6 @@ CLOCK_S: Final = 0.0005
 _ROUTE_TRIES: Final = 10
 
 
-class _Tally:
-    """What a commit's requests came to, for the observer."""
-
-    __slots__ = ("deliveries", "duplicates", "events")
-
-    def __init__(self) -> None:
-        self.events = self.deliveries = self.duplicates = 0
-
-
 class Accept:
     """The publisher behind `POST /v1/events`.
 
@@ -180,14 +171,45 @@ class Accept:
             self._all_committed(batch, results)
 
     def _all_committed(self, batch: list[Pending], results: Sequence[AcceptResult]) -> None:
-        now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
-        tally = _Tally()
+        # First everybody is answered, then the sending begins: one after the other, publishers who wait for their
+        # answers are woken once, not once for each.
         for pending, result in zip(batch, results, strict=True):
             try:
-                self._committed(pending, result, now_ms, now_s, tally)
+                self._tell(pending, result)
             except Exception as error:  # noqa: BLE001 - the others of the commit are durable and to be answered
                 self._observer.warn("accept_defect", error=repr(error))
-        self._observer.accepted(tally.events, tally.deliveries, tally.duplicates)
+        now_ms, now_s = self._store.now_ms(), self._clock.monotonic_s()
+        events = deliveries = duplicates = 0
+        for pending, result in zip(batch, results, strict=True):
+            request = pending.request
+            assert request is not None
+            if result.reused or result.repeated:
+                duplicates += len(result.items)
+                for item in request.items:
+                    self._unused(item)
+                continue
+            late_s = (now_ms - pending.routed_ms) / 1000
+            for item, outcome in zip(request.items, result.items, strict=True):
+                if outcome.duplicate:
+                    duplicates += 1
+                    self._unused(item)
+                    continue
+                events += 1
+                deliveries += outcome.deliveries
+                try:
+                    self._hand_over(item, outcome.states, late_s, now_ms, now_s)
+                except Exception as error:  # noqa: BLE001 - it is durable, and its lease ends; the others go on
+                    self._observer.warn("accept_defect", error=repr(error))
+        self._observer.accepted(events, deliveries, duplicates)
+
+    def _tell(self, pending: Pending, result: AcceptResult) -> None:
+        if result.reused:
+            refusal = Refusal("idempotency_key_reused", "This Idempotency-Key was used with another request.")
+            self._observer.refused(refusal.code)
+            self._answer(pending, refused(refusal))
+            return
+        note = unpack_note(result.note) if result.repeated else pending.note
+        self._answer(pending, accepted(result.items, note))
 
     async def _divide(self, batch: list[Pending], error: DataError) -> None:
         """A batch with an item that cannot be stored is halved until the guilty request stands alone."""
@@ -268,33 +290,6 @@ class Accept:
         for delivery in item.deliveries:
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, item.event)
-
-    def _committed(self, pending: Pending, result: AcceptResult, now_ms: int, now_s: float, tally: _Tally) -> None:
-        request = pending.request
-        assert request is not None
-        if result.reused:
-            for item in request.items:
-                self._unused(item)
-            refusal = Refusal("idempotency_key_reused", "This Idempotency-Key was used with another request.")
-            self._observer.refused(refusal.code)
-            self._answer(pending, refused(refusal))
-            return
-        note = unpack_note(result.note) if result.repeated else pending.note
-        self._answer(pending, accepted(result.items, note))
-        if result.repeated:
-            tally.duplicates += len(result.items)
-            for item in request.items:
-                self._unused(item)
-            return
-        late_s = (now_ms - pending.routed_ms) / 1000
-        for item, outcome in zip(request.items, result.items, strict=True):
-            if outcome.duplicate:
-                tally.duplicates += 1
-                self._unused(item)
-                continue
-            tally.events += 1
-            tally.deliveries += outcome.deliveries
-            self._hand_over(item, outcome.states, late_s, now_ms, now_s)
 
     def _hand_over(self, item: NewEvent, states: bytes, late_s: float, now_ms: int, now_s: float) -> None:
         event = item.event

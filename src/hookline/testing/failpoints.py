@@ -181,10 +181,12 @@ class _Watched(_Around):
     at the write, no answer has."""
 
     answered = 0
+    ids: tuple[bytes, ...] = ()
+    """What its connection was given last to send."""
 
     def write(self, data: bytes) -> None:
         self._inner.write(data)
-        ids = _sending.get()
+        ids = self.ids
         if ids:  # else it is a question to an endpoint, not a delivery
             asyncio.get_running_loop().call_soon(self._look, ids, self.answered)
 
@@ -200,7 +202,12 @@ class _Watched(_Around):
 def _watch(failpoint: Failpoint, connection: type[Any]) -> None:
     """Give all connections of this class, a protocol of asyncio, a transport that is watched."""
     made, received, lost = connection.connection_made, connection.data_received, connection.connection_lost
+    started = connection.start
     transports: dict[int, _Watched] = {}
+
+    def start(self: Any, *arguments: Any, **named: Any) -> None:
+        transports[id(self)].ids = _sending.get()  # it is written when the turn of the loop ends
+        started(self, *arguments, **named)
 
     def connection_made(self: Any, transport: Any) -> None:
         watched = transports[id(self)] = _Watched(transport, failpoint)
@@ -214,6 +221,7 @@ def _watch(failpoint: Failpoint, connection: type[Any]) -> None:
         transports.pop(id(self), None)
         lost(self, exc)
 
+    connection.start = start
     connection.connection_made = connection_made
     connection.data_received = data_received
     connection.connection_lost = connection_lost

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from hookline.adapters.senders.answer import AnswerReader
+from hookline.adapters.senders.outbox import Outbox
 
 PEEK_AFTER_S: Final = 0.1
 """Idle for longer than this: ask the kernel whether the receiver has closed it meanwhile. Of a receiver that has
@@ -51,10 +52,12 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_monotonic_s",
         "_on_lost",
+        "_outbox",
         "_rested",
         "_sock",
         "_too_old_s",
         "_transport",
+        "_unsent",
         "deadline_s",
         "ended_s",
         "expired",
@@ -70,6 +73,7 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         monotonic_s: Callable[[], float],
         on_lost: Callable[[Connection], None],
+        outbox: Outbox,
     ) -> None:
         self.idle = idle
         """Those with the same scheme, host and port that can take a request: it is one of them while it is idle."""
@@ -91,12 +95,15 @@ class Connection(asyncio.Protocol):
         self._lost: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport
         self._ended: Ended | None = None
+        self._outbox = outbox
+        self._unsent = b""
+        """A request that is in the outbox."""
 
     # ------------------------------------------------------------------------------------------- for the sender
 
     def start(self, data: bytes, deadline_s: float, body_max: int, ended: Ended, *, whole: bool) -> None:
-        """Write a whole request with one call, on a connection that is `usable`; `body_max` and `whole` as in
-        `AnswerReader.begin`.
+        """Write a whole request, at the end of this turn of the loop, on a connection that is `usable`; `body_max` and
+        `whole` as in `AnswerReader.begin`.
 
         `ended` is called once, when `reader` holds the answer, or as much of it as came until the connection broke or
         `deadline_s` passed; not while this runs. It must not raise.
@@ -105,7 +112,14 @@ class Connection(asyncio.Protocol):
         self.deadline_s = deadline_s
         self.first_byte_s = None
         self._ended = ended
-        self._transport.write(data)
+        self._unsent = data
+        self._outbox.put(self)
+
+    def leave(self) -> None:
+        """The turn ends: write what is in the outbox, unless the request was given up meanwhile."""
+        data, self._unsent = self._unsent, b""
+        if data and not self._closing:
+            self._transport.write(data)
 
     def send(self, data: bytes, deadline_s: float, body_max: int, *, whole: bool) -> asyncio.Future[None]:
         """The same with a future, which ends always without an exception."""
@@ -122,7 +136,9 @@ class Connection(asyncio.Protocol):
         """Be idle, until used again. False: it cannot be used again."""
         reader = self.reader
         # With bytes left to be written the answer came too early: the receiver would read them as its next request.
-        if not reader.complete or not reader.reusable or self._closing or self._transport.get_write_buffer_size():
+        if not reader.complete or not reader.reusable or self._closing:
+            return False
+        if self._unsent or self._transport.get_write_buffer_size():
             return False
         if reader.keep_alive_s is not None:
             idle_s_max = min(idle_s_max, reader.keep_alive_s - KEEP_ALIVE_MARGIN_S)
@@ -156,6 +172,7 @@ class Connection(asyncio.Protocol):
         """End it at once, whatever is under way; nothing more is sent or read."""
         self._closing = True
         self._ended = None
+        self._unsent = b""
         self._transport.abort()
 
     def failure(self, timeout_s: float) -> tuple[str, str]:

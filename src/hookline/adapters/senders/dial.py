@@ -18,6 +18,7 @@ from typing import Final
 from hookline.adapters.senders import tls
 from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
+from hookline.adapters.senders.outbox import Outbox
 from hookline.adapters.senders.pool import Pool
 from hookline.adapters.senders.resolve import Address, NameNotResolved, Resolver
 from hookline.core.address import LOOPBACK, Networks, Target, is_loopback_name
@@ -77,6 +78,7 @@ class Dialer:
         self._context = context
         self._pool = pool
         self._on_lost = on_lost
+        self._outbox = Outbox()
 
     async def addresses(self, target: Target, *, group: str, deadline_s: float) -> tuple[Address, ...]:
         """The addresses of a target, all of them allowed and none of them our own.
@@ -169,7 +171,7 @@ class Dialer:
         idle = self._pool.idle((target.scheme, target.host, target.port))
 
         def make() -> Connection:
-            return Connection(idle, sock, loop, self._monotonic_s, self._on_lost)
+            return Connection(idle, sock, loop, self._monotonic_s, self._on_lost, self._outbox)
 
         if not target.tls:
             _, connection = await loop.create_connection(make, sock=sock)
