@@ -65,6 +65,7 @@ EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
 MIB: Final = 1024 * 1024
 GC_AFTER_OBJECTS: Final = 20_000
+ACCEPT_GATHER_S: Final = 0.003
 RECORD_LINGER_S: Final = 0.005
 
 
@@ -124,6 +125,7 @@ class Program:
                 open_max=settings.open_max,
                 public_url=self.public_url,
                 retention_s=settings.retention_d * 86_400,
+                accept_gather_s=ACCEPT_GATHER_S,
                 record_linger_s=RECORD_LINGER_S,
             ),
         )

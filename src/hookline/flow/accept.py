@@ -51,6 +51,7 @@ class Accept:
         strict: bool = False,
         dedupe_s: float = 86_400.0,
         commits_in_flight: int = 1,
+        gather_s: float = 0.0,
         before_commit: Callable[[], None] | None = None,
     ) -> None:
         self._store = store
@@ -64,7 +65,7 @@ class Accept:
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease
         self._commits: SharedCommits[Pending] = SharedCommits(
-            self._commit, clock, in_flight_max=commits_in_flight, before=before_commit
+            self._commit, clock, in_flight_max=commits_in_flight, gather_s=gather_s, before=before_commit
         )
         self._asked = Asked(store, registry, clock, observer)
         self._draining = False

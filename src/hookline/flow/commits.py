@@ -19,6 +19,9 @@ COMMIT_ITEMS_MAX = 1000
 COMMIT_BYTES_MAX = 4 * 1024 * 1024
 LINGER_ITEMS_MAX = 128
 """With so many waiting nobody waits for others to come."""
+BUSY_ITEMS_MIN = 4
+BUSY_S_MAX = 0.02
+"""A batch of fewer entries, or one so long ago, says that there is nobody to wait for."""
 
 
 class SharedCommits(Generic[T]):
@@ -29,7 +32,8 @@ class SharedCommits(Generic[T]):
 
     An entry that is not urgent waits up to `linger_s` for others to share its commit with, and for another kind of
     commit to share the fsync with: `before` is called when a batch of this kind is about to be taken, so that it can
-    say `hurry` to those.
+    say `hurry` to those. While many come, an urgent one waits for as many as the last batch had, `gather_s` at most: a
+    commit costs what many entries cost, and who comes alone waits for nobody.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class SharedCommits(Generic[T]):
         *,
         in_flight_max: int = 1,
         linger_s: float = 0.0,
+        gather_s: float = 0.0,
         before: Callable[[], None] | None = None,
     ) -> None:
         self._commit = commit
@@ -48,6 +53,10 @@ class SharedCommits(Generic[T]):
         self._lingering: asyncio.Task[None] | None = None
         self._urgent = linger_s <= 0
         """Whether anything that waits is urgent."""
+        self._gather_s = gather_s
+        self._last_items = 0
+        self._last_s = 0.0
+        """The last batch: how many entries, and when it was taken."""
         self._before = before
         self._tenants: OrderedDict[str, deque[tuple[T, int, int, float]]] = OrderedDict()
         self._scheduled = False
@@ -71,26 +80,39 @@ class SharedCommits(Generic[T]):
         if urgent:
             self._urgent = True
         if not self._scheduled and len(self._tasks) < self._in_flight_max:
-            self._soon()
+            self._soon(now_s)
 
     def hurry(self) -> None:
         """Nothing that waits is to wait for others any longer."""
         if self.waiting and not self._scheduled and len(self._tasks) < self._in_flight_max:
             self._flush()
 
-    def _soon(self) -> None:
+    def _soon(self, now_s: float) -> None:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         self._quiet.clear()
-        if self._urgent or self.waiting >= LINGER_ITEMS_MAX:
+        wait_s = self._wait_s(now_s)
+        if wait_s <= 0:
             # call_soon, not now: everything that this turn of the loop brings shares the commit.
             self._scheduled = True
             self._loop.call_soon(self._flush)
         elif self._lingering is None:
-            self._lingering = self._loop.create_task(self._linger())
+            self._lingering = self._loop.create_task(self._linger(wait_s))
 
-    async def _linger(self) -> None:
-        await self._clock.sleep(self._linger_s)
+    def _wait_s(self, now_s: float) -> float:
+        """How long what waits may wait for others."""
+        waiting = self.waiting
+        if waiting >= LINGER_ITEMS_MAX:
+            return 0.0
+        if not self._urgent:
+            return self._linger_s
+        last = self._last_items
+        return (
+            self._gather_s if last > waiting and last >= BUSY_ITEMS_MIN and now_s - self._last_s < BUSY_S_MAX else 0.0
+        )
+
+    async def _linger(self, wait_s: float) -> None:
+        await self._clock.sleep(wait_s)
         self._lingering = None
         self.hurry()
 
@@ -112,7 +134,7 @@ class SharedCommits(Generic[T]):
 
     async def drained(self) -> None:
         """Return when nothing waits and nothing is in flight."""
-        self._linger_s = 0.0  # it ends: nobody is waited for any more
+        self._linger_s = self._gather_s = 0.0  # it ends: nobody is waited for any more
         self._urgent = True
         self.hurry()
         await self._quiet.wait()
@@ -151,6 +173,7 @@ class SharedCommits(Generic[T]):
         self.waiting -= len(batch)
         self.waiting_bytes -= size
         self.oldest_wait_s = now - oldest
+        self._last_items, self._last_s = len(batch), now
         return batch
 
     async def _run(self, batch: list[T]) -> None:
@@ -176,6 +199,6 @@ class SharedCommits(Generic[T]):
                 {"message": "a shared commit raised", "exception": error, "task": task}
             )
         if self.waiting:
-            self._soon()
+            self._soon(self._clock.monotonic_s())
         elif not self._tasks:
             self._quiet.set()

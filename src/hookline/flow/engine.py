@@ -69,6 +69,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Our own address as the world sees it, without a slash at its end: for links that receivers call."""
     commits_in_flight: int = 1
     """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
+    accept_gather_s: float = 0.0
+    """How long, while many are published, a publish waits for others to share its commit with."""
     record_linger_s: float = 0.0
     """How long a success waits for others, or for an accept, to share its commit with. Nobody waits for it meanwhile:
     its slot is free. What it adds is in flight a little longer (docs/reliability.md, rule 12)."""
@@ -124,6 +126,7 @@ class Engine:
             strict=bounds.strict_types,
             dedupe_s=bounds.dedupe_s,
             commits_in_flight=bounds.commits_in_flight,
+            gather_s=bounds.accept_gather_s,
             before_commit=self.recorder.hurry,
         )
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
