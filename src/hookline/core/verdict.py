@@ -40,6 +40,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """For the endpoint's health. True: it works. False: it fails. None: this says nothing about it."""
 
 
+_SUCCESSES: Final = frozenset({Kind.DELIVERED, Kind.UNCONFIRMED})
 _DELIVERED: Final = Verdict(State.DELIVERED, tries=1, success=True)
 _DELIVERED_EARLY: Final = Verdict(State.DELIVERED, success=True)
 _ALIVE: Final = frozenset({"client_error", "answer_rejected", "rejected", "gone"})
@@ -66,7 +67,7 @@ def judge(outcome: Outcome, endpoint: Endpoint, *, tries: int, dice: float, earl
     """
     if not outcome.started:
         return Verdict(State.PENDING, keep_due=True, reason=outcome.reason)
-    if outcome.kind is Kind.DELIVERED or outcome.kind is Kind.UNCONFIRMED:
+    if outcome.kind in _SUCCESSES:
         if endpoint.confirm_s is not None:
             # Also an early probe uses up its try then: it was no probe for the receiver, who has work to confirm.
             return Verdict(State.UNCONFIRMED, wait_s=endpoint.confirm_s, tries=1, success=True)

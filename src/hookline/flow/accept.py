@@ -30,6 +30,8 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
 CLOCK_S: Final = 0.0005
 _ROUTE_TRIES: Final = 10
+_LEASED: Final = State.LEASED
+_PENDING: Final = State.PENDING
 
 
 class Accept:
@@ -295,14 +297,14 @@ class Accept:
     def _hand_over(self, item: NewEvent, states: bytes, late_s: float, now_ms: int, now_s: float) -> None:
         event = item.event
         for delivery, state in zip(item.deliveries, states, strict=True):
-            if state == State.LEASED:
+            if state == _LEASED:
                 assert delivery.lease_s is not None
                 lease_s = delivery.lease_s - late_s
                 self._hand_off.start(delivery.endpoint_id, event, delivery.ordinal, lease_s, now_ms, now_s)
                 continue
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, event)
-            if state == State.PENDING:
+            if state == _PENDING:
                 identifier = event.id + delivery.ordinal.to_bytes(4, "big")
                 self._hand_off.waits(delivery.endpoint_id, identifier, item.wait_s)
         if item.fanout:

@@ -126,7 +126,7 @@ class Deliver(HandOff):
         if self._handed >= self._handoff_max or self._handed_bytes > HANDOFF_BYTES_MAX:
             return None
         channel = self._channels.get(endpoint.id) or self.channel(endpoint.id)
-        if channel is None or channel.overflow or not endpoint.state.delivers:
+        if channel is None or channel.overflow:
             return None
         if not channel.open(now_s) or channel.window(now_s) < 1 or self._recorder.is_behind(now_s):
             return None

@@ -29,6 +29,8 @@ READS_MAX: Final = 4
 """Histories that are read at the same time."""
 READ_TRIES: Final = 3
 READ_AGAIN_S: Final = 0.2
+_DELIVERED: Final = State.DELIVERED
+_FAILED: Final = State.FAILED
 
 
 class News(msgspec.Struct, frozen=True, gc=False):
@@ -71,17 +73,17 @@ class Tell:
     ) -> bool:
         """Whether anybody is to be told. Asked for every outcome."""
         wanted = self._report.wanted
-        if after is State.FAILED:
+        if after is _FAILED:
             if self._letters.wanted(endpoint, event) or (not quiet and wanted(endpoint.tenant, report.DELIVERY_FAILED)):
                 return True
-        elif after is State.DELIVERED and wanted(endpoint.tenant, report.DELIVERY_DELIVERED):
+        elif after is _DELIVERED and wanted(endpoint.tenant, report.DELIVERY_DELIVERED):
             return True
         return escalate and wanted(endpoint.tenant, report.DELIVERY_ESCALATED)
 
     def prepare(self, news: News, then: Callable[[EventMaker], None]) -> None:
         """Call `then` with what makes the events: at once, or when the history that they need was read. Once."""
         first = news.last is not None and news.attempts <= 1
-        if news.after is not State.FAILED or first or not self._letters.wanted(news.endpoint, news.event):
+        if news.after is not _FAILED or first or not self._letters.wanted(news.endpoint, news.event):
             then(self._maker(news, _last(news)))
             return
         self._asked.append((news, then))
@@ -103,9 +105,9 @@ class Tell:
 
     def _make(self, news: News, history: Sequence[AttemptRecord]) -> tuple[NewEvent, ...]:
         names: list[str] = []
-        if news.after is State.FAILED and not news.quiet:
+        if news.after is _FAILED and not news.quiet:
             names.append(report.DELIVERY_FAILED)
-        elif news.after is State.DELIVERED:
+        elif news.after is _DELIVERED:
             names.append(report.DELIVERY_DELIVERED)
         if news.escalate:
             names.append(report.DELIVERY_ESCALATED)
@@ -120,7 +122,7 @@ class Tell:
                 reason=news.reason,
                 status=news.status,
             )
-        if news.after is State.FAILED:
+        if news.after is _FAILED:
             made += self._letters.make(
                 news.endpoint,
                 news.event,

@@ -222,6 +222,8 @@ class HttpSender:
         self._pool.forget(connection)
 
 
+_DELIVERED: Final = Kind.DELIVERED
+"""At hand: looking up a member of an enumeration costs 0.2 µs."""
 _NO_PHASES: Final = Phases()
 """Of a kept connection: nothing was looked up, connected or shaken hands on."""
 
@@ -261,7 +263,7 @@ class _Attempt(msgspec.Struct):
         exchange = Raw(self.kept + reader.pack())
         if status is not None and reader.fault is None and (reader.complete or reader.cut):
             if 200 <= status < 300 and endpoint.success is None:
-                return Outcome(Kind.DELIVERED, None, None, "", status, timing, exchange)
+                return Outcome(_DELIVERED, None, None, "", status, timing, exchange)
             kind, reason, wait_s = answer(endpoint.success, status, reader.headers, reader.body, self.now_ms / 1000)
             return Outcome(kind, reason, wait_s, "", status, timing, exchange)
         reason, detail = connection.failure(endpoint.timeout_s)
