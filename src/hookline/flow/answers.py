@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from hookline.core import ids
 from hookline.core.errors import Refusal
 from hookline.ports.store import AcceptedItem
 
@@ -74,9 +75,12 @@ def accepted(items: Sequence[AcceptedItem], note: Note) -> Answer:
 
 
 def _single(item: AcceptedItem) -> bytes:
-    duplicate = "true" if item.duplicate else "false"
-    text = f'{{"id":"evt_{item.event_id.hex()}","deliveries":{item.deliveries},"duplicate":{duplicate}}}'
-    return text.encode("ascii")
+    return b'{"id":"%s%s","deliveries":%d,"duplicate":%s}' % (
+        ids.EVENT.encode(),
+        item.event_id.hex().encode(),
+        item.deliveries,
+        b"true" if item.duplicate else b"false",
+    )
 
 
 def _row(item: AcceptedItem) -> bytes:

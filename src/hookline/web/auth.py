@@ -43,8 +43,6 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """The operator named no tenant: what sums up (`/v1/stats`) covers all."""
     allowed: Callable[[str], bool] | None = None
     """Which event types he may publish; None: all."""
-    key: Key | None = None
-    """By which he was known."""
 
 
 def operator_keys(*keys: str) -> dict[bytes, Key]:
@@ -109,15 +107,7 @@ class Authority:
                 raise Refusal("forbidden", "Only the operator's key may act for another tenant.")
         if tenant in self._deleted_tenants and scope != OPERATOR:
             raise not_found()
-        return Principal(tenant, key.scopes, key.tenant is None and not tenants, key.allowed, key)
-
-    def stands(self, key: Key, tenant: str) -> bool:
-        """Whether a judgement by this key for this tenant would be the same again, with nothing to be looked after:
-        the key is unchanged, has no end and no rate, its use is noted, and the tenant is not deleted."""
-        known = self._configured.get(key.digest) or self._issued.get(key.digest)
-        if known is not key or key.limited or tenant in self._deleted_tenants:
-            return False
-        return key.id is None or self._guard is None or key.id in self._guard.noted
+        return Principal(tenant, key.scopes, key.tenant is None and not tenants, key.allowed)
 
     def _key(self, authorization: bytes) -> Key:
         if authorization[:7].lower() != b"bearer ":

@@ -26,7 +26,6 @@ from hookline.web.client_address import Proxies
 from hookline.web.cycle import Cycle, HeldFlow
 from hookline.web.errors import problem_answer
 from hookline.web.heads import CONTINUE, Heads
-from hookline.web.known_heads import KnownHeads
 from hookline.web.limits import Limits
 from hookline.web.publish import Admission, Publisher
 
@@ -60,9 +59,6 @@ class Shared:
         self.observer = observer
         self.limits = limits
         self.heads = Heads()
-        self.known_heads = KnownHeads()
-        self.knows_heads = address_rate is None
-        """A rate by address is counted for each request, from its head on."""
         self.draining = False
         """Every answer is the last of its connection."""
         self.bodies_bytes = 0
@@ -125,8 +121,6 @@ class Connection(HttpToolsProtocol):
         self._spilling = False
         self._discarded_bytes = 0
         self._closing_since: float | None = None
-        self._again = Request(keep=True)
-        """Stands for a publish whose head was known: one at a time."""
 
     # --------------------------------------------------------------------------------------------- connection
 
@@ -249,10 +243,6 @@ class Connection(HttpToolsProtocol):
         if self._lost or self.transport.is_closing():
             return
         more = self._phase != IDLE or self._queue or self._backlog or self.flow.held
-        if not more and request.keep and not self._shared.draining:
-            self.transport.write(self._shared.heads.render(answer, keep=True))
-            self._since = self.loop.time()
-            return
         keep = request.keep and (not self._shared.draining or bool(more))
         self.transport.write(self._shared.heads.render(answer, keep))
         if not keep:

@@ -17,7 +17,6 @@ from hookline.web.address_rate import UNLIMITED
 from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connection, Request
 from hookline.web.cycle import Cycle
 from hookline.web.errors import internal
-from hookline.web.known_heads import END
 from hookline.web.publish import PATH, admit, too_large
 from hookline.web.strict import check_head, check_line, scope_of
 
@@ -36,8 +35,6 @@ class FrontProtocol(Connection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
-        if self._phase == IDLE and self._current is None and self._is_known(data):
-            return
         if self._phase == DEAF:
             self._discard(len(data))
         elif self._backlog or len(data) > SLICE_BYTES:
@@ -48,22 +45,6 @@ class FrontProtocol(Connection):
                 self.flow.hold()
         else:
             self._feed(data)
-
-    def _is_known(self, data: bytes) -> bool:
-        """Whether this is one whole publish with a head that was admitted before: then it is on its way."""
-        shared = self._shared
-        at = data.find(END) + len(END)
-        head = shared.known_heads.find(data[:at])
-        if head is None or len(data) - at != head.body_bytes or self._queue or self._backlog or self._proxied:
-            return False
-        admission = head.admission
-        if not shared.knows_heads or not shared.authority.stands(admission.key, admission.tenant):
-            return False
-        self._current = self._again
-        shared.publisher.publish(
-            admission.tenant, admission.headers, admission.content_type, data[at:], self._answered, admission.allowed
-        )
-        return True
 
     def _feed(self, data: bytes) -> None:
         """Parse, then count what is still incomplete."""
@@ -192,8 +173,6 @@ class FrontProtocol(Connection):
                 admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max, client)
                 request.admission = admission
                 self._expecting = admission.expects and version == "1.1"
-                if self._begun == 1 and self._before == IDLE and request.keep and self._fed.startswith(_PUBLISH_LINE):
-                    self._shared.known_heads.learn(self._fed, fields, len(headers), admission)
             else:
                 request.cycle = self._cycle(version, method, fields, request.keep, client)
         except Refusal as refusal:

@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 import msgspec
 
-from hookline.core.api_key import Key
 from hookline.core.errors import Refusal
 from hookline.flow.answers import Done
 from hookline.web.auth import PUBLISH, Authority
@@ -52,8 +51,6 @@ class Admission(msgspec.Struct, frozen=True, gc=False):
     """The client waits for `100 Continue` (RFC 9110, 10.1.1)."""
     allowed: Callable[[str], bool] | None
     """Which event types his key may publish; None: all."""
-    key: Key
-    """By which he was known."""
 
 
 def admit(
@@ -85,7 +82,6 @@ def admit(
     length = fields.get(b"content-length")
     if length is not None and longer(length, bytes_max):
         raise too_large(bytes_max)
-    assert principal.key is not None
     passed: dict[str, str] = {}
     if not fields.keys() <= _NEVER_PASSED:
         for name in fields:
@@ -97,7 +93,6 @@ def admit(
         fields.get(b"content-type", b"").decode("latin-1"),
         b"expect" in fields and fields[b"expect"].lower() == b"100-continue",
         principal.allowed,
-        principal.key,
     )
 
 
