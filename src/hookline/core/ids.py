@@ -31,7 +31,7 @@ _LENGTHS: Final = {
     KEY: ROOT_BYTES,
     REPLAY: ROOT_BYTES,
 }
-_COUNTER_MAX: Final = 0xFFFF
+_COUNTER_BITS: Final = 16
 
 
 class IdMaker:
@@ -43,20 +43,14 @@ class IdMaker:
     def __init__(self, instance: bytes) -> None:
         assert len(instance) == 4
         self._instance = instance
-        self._ms = 0
-        self._counter = 0
+        self._last = 0
+        """Milliseconds and counter of the last one, as one number: a full counter carries into the milliseconds."""
 
     def make(self, now_ms: int) -> bytes:
         """A new 12-byte id for `now_ms`, above every id made before."""
-        if now_ms > self._ms:
-            self._ms = now_ms
-            self._counter = 0
-        elif self._counter < _COUNTER_MAX:
-            self._counter += 1
-        else:
-            self._ms += 1
-            self._counter = 0
-        return ((self._ms << 16) | self._counter).to_bytes(8, "big") + self._instance
+        first = now_ms << _COUNTER_BITS
+        last = self._last = first if first > self._last else self._last + 1
+        return last.to_bytes(8, "big") + self._instance
 
 
 def delivery_id(root: bytes, ordinal: int) -> bytes:

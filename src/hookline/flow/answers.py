@@ -3,7 +3,9 @@ an Idempotency-Key gets the first answer byte for byte."""
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -13,6 +15,7 @@ from hookline.ports.store import AcceptedItem
 
 PROBLEM = b"application/problem+json"
 JSON = b"application/json"
+_SINGLE: Final = b'{"id":"' + ids.EVENT.encode() + b'%b","deliveries":%d,"duplicate":%b}'
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -75,12 +78,7 @@ def accepted(items: Sequence[AcceptedItem], note: Note) -> Answer:
 
 
 def _single(item: AcceptedItem) -> bytes:
-    return b'{"id":"%s%s","deliveries":%d,"duplicate":%s}' % (
-        ids.EVENT.encode(),
-        item.event_id.hex().encode(),
-        item.deliveries,
-        b"true" if item.duplicate else b"false",
-    )
+    return _SINGLE % (hexlify(item.event_id), item.deliveries, b"true" if item.duplicate else b"false")
 
 
 def _row(item: AcceptedItem) -> bytes:

@@ -43,6 +43,8 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """The operator named no tenant: what sums up (`/v1/stats`) covers all."""
     allowed: Callable[[str], bool] | None = None
     """Which event types he may publish; None: all."""
+    key: Key | None = None
+    """The key that he called with."""
 
 
 def operator_keys(*keys: str) -> dict[bytes, Key]:
@@ -91,7 +93,7 @@ class Authority:
             raise _unauthorized()
         key = self._key(authorizations[0])
         if key.id is not None:
-            self._look_after(key, key.id, client)
+            self.look_after(key, key.id, client)
         if scope not in key.scopes and OPERATOR not in key.scopes:
             raise Refusal(
                 "forbidden",
@@ -107,7 +109,14 @@ class Authority:
                 raise Refusal("forbidden", "Only the operator's key may act for another tenant.")
         if tenant in self._deleted_tenants and scope != OPERATOR:
             raise not_found()
-        return Principal(tenant, key.scopes, key.tenant is None and not tenants, key.allowed)
+        return Principal(tenant, key.scopes, key.tenant is None and not tenants, key.allowed, key)
+
+    def holds(self, key: Key, tenant: str) -> bool:
+        """Whether what was judged of this key for this tenant (not with the scope `operator`) is what would be judged
+        now, before it is looked after. Changed in whatever, a key is another object."""
+        known_as = key.digest
+        now = self._configured.get(known_as) or self._issued.get(known_as)
+        return now is key and tenant not in self._deleted_tenants
 
     def _key(self, authorization: bytes) -> Key:
         if authorization[:7].lower() != b"bearer ":
@@ -120,7 +129,8 @@ class Authority:
             raise _unauthorized()
         return key
 
-    def _look_after(self, key: Key, key_id: bytes, client: str) -> None:
+    def look_after(self, key: Key, key_id: bytes, client: str) -> None:
+        """Count a request with an issued key. Raises `Refusal`: `unauthorized` past its end, `rate_limited`."""
         guard = self._guard
         if guard is None:
             return

@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
+import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -26,6 +27,7 @@ from hookline.web.client_address import Proxies
 from hookline.web.cycle import Cycle, HeldFlow
 from hookline.web.errors import problem_answer
 from hookline.web.heads import CONTINUE, Heads
+from hookline.web.known_head import HEAD_BYTES_MAX, LESSONS_MAX, KnownHead
 from hookline.web.limits import Limits
 from hookline.web.publish import Admission, Publisher
 
@@ -65,19 +67,16 @@ class Shared:
         """Held of larger publish bodies that are still coming in."""
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """A request from its head on. `cycle`: for the application; `answer`: already refused; else a publish."""
 
-    __slots__ = ("admission", "answer", "body", "counted", "cycle", "keep", "pieces")
-
-    def __init__(self, keep: bool) -> None:
-        self.keep = keep
-        self.admission: Admission | None = None
-        self.answer: Answer | None = None
-        self.cycle: Cycle | None = None
-        self.body = b""
-        self.pieces: list[bytes] | None = None
-        self.counted = 0
+    keep: bool
+    admission: Admission | None = None
+    answer: Answer | None = None
+    cycle: Cycle | None = None
+    body: bytes = b""
+    pieces: list[bytes] | None = None
+    counted: int = 0
 
 
 class Connection(HttpToolsProtocol):
@@ -94,6 +93,10 @@ class Connection(HttpToolsProtocol):
         self._proxied = False
         self._limits = shared.limits
         self._fields_max = shared.limits.header_fields_max
+        self._known: KnownHead | None = None
+        self._known_bytes_max = min(SLICE_BYTES, shared.limits.publish_bytes_max)
+        # A known head is not counted again: it is far below the limit, however its fields are counted.
+        self._lessons = LESSONS_MAX if shared.limits.header_bytes_max >= 2 * HEAD_BYTES_MAX else 0
         self._phase: int = IDLE
         self._since = loop.time()
         self._fed = b""

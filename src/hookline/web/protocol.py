@@ -17,7 +17,8 @@ from hookline.web.address_rate import UNLIMITED
 from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connection, Request
 from hookline.web.cycle import Cycle
 from hookline.web.errors import internal
-from hookline.web.publish import PATH, admit, too_large
+from hookline.web.known_head import KnownHead, learn
+from hookline.web.publish import PATH, Admission, admit, too_large
 from hookline.web.strict import check_head, check_line, scope_of
 
 _UNCOUNTED_BYTES: Final = 64 * 1024
@@ -35,6 +36,18 @@ class FrontProtocol(Connection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
+        known = self._known
+        if (
+            known is not None
+            and self._phase == IDLE
+            and self._current is None
+            and not self._queue
+            and not self._backlog
+            and len(data) <= self._known_bytes_max
+            and (body_at := known.body_at(data))
+            and self._take(known, data[body_at:])
+        ):
+            return
         if self._phase == DEAF:
             self._discard(len(data))
         elif self._backlog or len(data) > SLICE_BYTES:
@@ -45,6 +58,39 @@ class FrontProtocol(Connection):
                 self.flow.hold()
         else:
             self._feed(data)
+
+    def _take(self, known: KnownHead, body: bytes) -> bool:
+        """Publish under a known head what the parser would come to. False: it must judge, and nothing was done."""
+        shared, admission, client = self._shared, known.admission, known.client
+        key = admission.key
+        if key is None or not shared.authority.holds(key, admission.tenant):
+            return False
+        try:
+            if shared.address_rate is not None:
+                shared.address_rate.check(client)
+            if key.id is not None:
+                shared.authority.look_after(key, key.id, client)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return True
+        self._current = Request(keep=True)
+        shared.publisher.publish(
+            admission.tenant, admission.headers, admission.content_type, body, self._answered, admission.allowed
+        )
+        return True
+
+    def _learn(self, admission: Admission, client: str) -> None:
+        """Know this head again. A connection that has published once is one that is kept."""
+        known = self._known
+        if (
+            not self._answered_any
+            or not self._lessons
+            or admission.headers  # mostly another in each request
+            or (known is not None and known.admission.key is admission.key and self._fed.startswith(known.before))
+        ):
+            return
+        self._lessons -= 1
+        self._known = learn(self._fed, self.headers, admission, client)
 
     def _feed(self, data: bytes) -> None:
         """Parse, then count what is still incomplete."""
@@ -153,7 +199,8 @@ class FrontProtocol(Connection):
                 and sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes_max
             ):
                 raise self._too_many_bytes()
-            if self._begun == 1 and self._before == IDLE and self._fed.startswith(_PUBLISH_LINE):
+            plain = self._begun == 1 and self._before == IDLE and self._fed.startswith(_PUBLISH_LINE)
+            if plain:
                 version, method = "1.1", b"POST"  # a publish as nearly all come; asking the parser costs more
                 check_head(version, method, headers, fields)
             else:
@@ -173,6 +220,8 @@ class FrontProtocol(Connection):
                 admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max, client)
                 request.admission = admission
                 self._expecting = admission.expects and version == "1.1"
+                if plain and request.keep and not self._expecting and not self._chunked:
+                    self._learn(admission, client)
             else:
                 request.cycle = self._cycle(version, method, fields, request.keep, client)
         except Refusal as refusal:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from hookline.core.api_key import Key
 from hookline.core.errors import Refusal
 from hookline.flow.answers import Done
 from hookline.web.auth import PUBLISH, Authority
@@ -51,6 +52,8 @@ class Admission(msgspec.Struct, frozen=True, gc=False):
     """The client waits for `100 Continue` (RFC 9110, 10.1.1)."""
     allowed: Callable[[str], bool] | None
     """Which event types his key may publish; None: all."""
+    key: Key | None = None
+    """The key that he called with."""
 
 
 def admit(
@@ -93,6 +96,7 @@ def admit(
         fields.get(b"content-type", b"").decode("latin-1"),
         b"expect" in fields and fields[b"expect"].lower() == b"100-continue",
         principal.allowed,
+        principal.key,
     )
 
 
