@@ -29,6 +29,7 @@ from hookline.ports.store import AcceptRequest, AcceptResult, Deliveries, NewEve
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 WAITING_S_MAX: Final = 1.0
 CLOCK_S: Final = 0.0005
+ACTIVE_S: Final = 0.1
 _ROUTE_TRIES: Final = 10
 _LEASED: Final = State.LEASED
 _PENDING: Final = State.PENDING
@@ -79,6 +80,10 @@ class Accept:
     def busy(self) -> bool:
         """Whether anything waits for its commit or is in one."""
         return self._commits.busy or self._asked.busy
+
+    def active(self) -> bool:
+        """Whether somebody publishes: something came within the last tenth of a second."""
+        return self._clock.monotonic_s() - self._looked_s < ACTIVE_S
 
     def refuse_new(self) -> None:
         """Draining is over: whatever comes now is answered 503."""

@@ -129,7 +129,7 @@ class Engine:
             gather_s=bounds.accept_gather_s,
             before_commit=self.recorder.hurry,
         )
-        self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer)
+        self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer, self.accept.active)
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)

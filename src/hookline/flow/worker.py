@@ -25,6 +25,10 @@ from hookline.ports.store import ClaimEntry, ClaimResult, Store
 
 ENTRIES_MAX: Final = 256
 SLOTS_MAX: Final = 1000
+BESIDE_ENTRIES_MAX: Final = 32
+BESIDE_SLOTS_MAX: Final = 64
+"""So much is claimed at once while somebody publishes: what a claim brings is begun in one go, and a publish that comes
+meanwhile waits for its end."""
 POLL_S: Final = 10.0
 TICK_S: Final = 0.5
 FAILED_S: Final = 0.5
@@ -42,8 +46,10 @@ class Worker:
         queue: Queue,
         clock: Clock,
         observer: Observer,
+        publishing: Callable[[], bool],
     ) -> None:
         self._store = store
+        self._publishing = publishing
         self._recorder = recorder
         self._deliver = deliver
         self._wake = wake
@@ -172,12 +178,14 @@ class Worker:
     def _entries(self) -> list[ClaimEntry]:
         entries: list[ClaimEntry] = []
         asked: dict[Destination, int] = {}
-        slots = SLOTS_MAX
+        beside = self._publishing()
+        slots = BESIDE_SLOTS_MAX if beside else SLOTS_MAX
+        most = BESIDE_ENTRIES_MAX if beside else ENTRIES_MAX
         if self._deliver.stopping:
             return entries
         # Each ready endpoint is looked at once: one without a free slot comes back when a slot is free.
-        for endpoint_id in self._wake.take(min(ENTRIES_MAX, self._wake.ready_count)):
-            entry = self._entry(endpoint_id, asked) if slots > 0 else None
+        for endpoint_id in self._wake.take(min(most, self._wake.ready_count)):
+            entry = self._entry(endpoint_id, asked, slots) if slots > 0 else None
             if entry is not None:
                 entries.append(entry)
                 slots -= entry.slots
@@ -185,7 +193,9 @@ class Worker:
                 self._wake.ready(endpoint_id)
         return entries
 
-    def _entry(self, endpoint_id: bytes, asked: dict[Destination, int]) -> ClaimEntry | None:
+    def _entry(
+        self, endpoint_id: bytes, asked: dict[Destination, int], slots_max: int = SLOTS_MAX
+    ) -> ClaimEntry | None:
         """What may be claimed for an endpoint now; None: nothing, and it is noted when to look again."""
         channel = self._deliver.channel(endpoint_id)
         if channel is None:
@@ -207,6 +217,7 @@ class Worker:
                 slots = min(slots, self._deliver.slots.room(channel, asked.get(channel.destination, 0), now_s))
         if slots <= 0:
             return None
+        slots = min(slots, slots_max)
         asked[channel.destination] = asked.get(channel.destination, 0) + slots
         return ClaimEntry(
             endpoint_id=endpoint_id,
