@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 from typing import Final
 
-from hookline.flow.answers import Answer
+from hookline.flow.answers import JSON, Answer
 
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -14,6 +14,7 @@ SECURITY_HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
 )
 """On every answer: nothing we say is to be sniffed, cached, framed or told on."""
+_SHORT_BYTES: Final = 256
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -22,24 +23,32 @@ class Heads:
 
     def __init__(self) -> None:
         self._prefixes: dict[tuple[int, bytes, bool], bytes] = {}
+        self._usual: dict[int, bytes] = {}
+        """Whole heads of a 202 in JSON on a connection that is kept, by the length of its short body."""
         self._date = b""
 
     def set_date(self, date: bytes) -> None:
         """The value of the Date header from now on (RFC 9110, 6.6.1); empty: none is sent."""
         self._date = date
         self._prefixes.clear()
+        self._usual.clear()
 
     def render(self, answer: Answer, keep: bool) -> bytes:
         """The whole answer; `keep` is False when the connection closes after it."""
-        key = (answer.status, answer.content_type, keep)
+        status, body, length = answer.status, answer.body, len(answer.body)
+        usual = keep and status == 202 and length <= _SHORT_BYTES and not answer.headers and answer.content_type == JSON
+        head = self._usual.get(length) if usual else None
+        if head is not None:
+            return head + body
+        key = (status, answer.content_type, keep)
         prefix = self._prefixes.get(key)
         if prefix is None:
             prefix = self._prefixes[key] = self._prefix(*key)
-        body = answer.body
-        if answer.headers:
-            more = b"".join([b"%b: %b\r\n" % pair for pair in answer.headers])
-            return b"%b%d\r\n%b\r\n%b" % (prefix, len(body), more, body)
-        return b"%b%d\r\n\r\n%b" % (prefix, len(body), body)
+        more = b"".join([b"%b: %b\r\n" % pair for pair in answer.headers])
+        head = b"%b%d\r\n%b\r\n" % (prefix, length, more)
+        if usual:
+            self._usual[length] = head
+        return head + body
 
     def _prefix(self, status: int, content_type: bytes, keep: bool) -> bytes:
         lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode("ascii")]
