@@ -44,7 +44,7 @@ def bounded(reader: AnswerReader, body_max: int, *, whole: bool) -> None:
     if not whole and reader.status is not None:
         assert body_bytes <= kept_bytes(reader.status)
     assert len(reader.headers) <= FIELDS_MAX
-    assert reader._interims <= INTERIM_MAX + 1
+    assert not reader._begun or reader._interims <= INTERIM_MAX + 1
     assert reader.fault is not None or reader.status is None or 200 <= reader.status <= 599
     assert all(name == name.lower() for name, _ in reader.headers)
 
