@@ -117,17 +117,17 @@ def endless_body(status: int = 200, *, in_chunks: bool = False) -> Answer:
     """A body without an end: until the connection's, or in chunks."""
     block = b"x" * 16_384
     head = _head(status, [(b"transfer-encoding", b"chunked")] if in_chunks else [])
-    return _endless(head, b"%x\r\n%s\r\n" % (len(block), block) if in_chunks else block)
+    return endless(head, b"%x\r\n%s\r\n" % (len(block), block) if in_chunks else block)
 
 
 def endless_informational(status: int = 103) -> Answer:
     """1xx answers for ever."""
-    return _endless(b"", _head(status, [(b"x-wait", b"more")]) * 16)
+    return endless(b"", _head(status, [(b"x-wait", b"more")]) * 16)
 
 
 def endless_headers() -> Answer:
     """A head that goes on and on."""
-    return _endless(b"HTTP/1.1 200 OK\r\n", b"x-more: %s\r\n" % (b"h" * 100) * 16)
+    return endless(b"HTTP/1.1 200 OK\r\n", b"x-more: %s\r\n" % (b"h" * 100) * 16)
 
 
 def bad_chunks() -> Answer:
@@ -150,10 +150,12 @@ def close_early() -> Answer:
     return raw(_head(200, [(b"content-length", b"100")]) + b"0123456789")
 
 
-def reset(*, reads_body: bool = True) -> Answer:
-    """A TCP reset instead of an answer."""
+def reset(said: bytes = b"", *, reads_body: bool = True) -> Answer:
+    """A TCP reset instead of an answer, or after `said`."""
 
     async def play(line: Line) -> None:
+        if said:
+            await line.write(said)
         connection = line.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.writer.transport.abort()
@@ -197,6 +199,17 @@ def http_0_9() -> Answer:
     return raw(b"<html>hello from 1991</html>\n")
 
 
+def never_read() -> Answer:
+    """Not a byte is read: a large request fills the buffers on the way and then has nowhere to go. For
+    `Receiver(at_once=…)`."""
+
+    async def play(line: Line) -> None:
+        line.writer.transport.pause_reading()
+        await asyncio.get_running_loop().create_future()  # a client that leaves is not noticed either
+
+    return Answer(play)
+
+
 def not_http() -> Answer:
     """Another protocol's greeting."""
     return raw(b"SSH-2.0-OpenSSH_9.6\r\n")
@@ -207,7 +220,9 @@ def _head(status: int, fields: Headers, reason: str = "Told") -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _endless(first: bytes, block: bytes) -> Answer:
+def endless(first: bytes, block: bytes) -> Answer:
+    """`first`, then `block` again and again until the client leaves."""
+
     async def play(line: Line) -> None:
         await line.write(first)
         while True:  # ends when the client leaves: the write fails then
