@@ -101,11 +101,14 @@ def hang_in_body() -> Answer:
     return hang(_head(200, [(b"content-length", b"1000")]) + b"0123456789")
 
 
-def drip(data: bytes | None = None, step_s: float = 0.05) -> Answer:
-    """A whole answer (`data`, or a 200 of its own with head and body), one byte each `step_s` seconds."""
+def drip(data: bytes | None = None, step_s: float = 0.05, *, said: bytes = b"") -> Answer:
+    """A whole answer (`data`, or a 200 of its own with head and body), one byte each `step_s` seconds, the first ones
+    (`said`) at once."""
     whole = _head(200, [(b"content-length", b"1000")]) + b"x" * 1000 if data is None else data
 
     async def play(line: Line) -> None:
+        if said:
+            await line.write(said)
         for number in range(len(whole)):
             await line.write(whole[number : number + 1])
             await asyncio.sleep(step_s)
@@ -163,9 +166,9 @@ def reset(said: bytes = b"", *, reads_body: bool = True) -> Answer:
     return Answer(play, reads_body=reads_body)
 
 
-def gzip_bomb(unpacked_bytes: int = 64 * 1024 * 1024) -> Answer:
+def gzip_bomb(unpacked_bytes: int = 64 * 1024 * 1024, status: int = 200) -> Answer:
     """A small gzip body that a client which unpacks answers makes big."""
-    return reply(200, _packed_zeros(unpacked_bytes), [(b"content-encoding", b"gzip")])
+    return reply(status, _packed_zeros(unpacked_bytes), [(b"content-encoding", b"gzip")])
 
 
 def huge_headers(size_bytes: int = 1024 * 1024) -> Answer:
@@ -200,14 +203,14 @@ def http_0_9() -> Answer:
 
 
 def never_read() -> Answer:
-    """Not a byte is read: a large request fills the buffers on the way and then has nowhere to go. For
-    `Receiver(at_once=…)`."""
+    """Nothing is read of the body, or, as `Receiver(at_once=…)`, not a byte: a large request fills the buffers on the
+    way and then has nowhere to go."""
 
     async def play(line: Line) -> None:
         line.writer.transport.pause_reading()
         await asyncio.get_running_loop().create_future()  # a client that leaves is not noticed either
 
-    return Answer(play)
+    return Answer(play, reads_body=False)
 
 
 def not_http() -> Answer:
