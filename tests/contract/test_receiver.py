@@ -200,6 +200,13 @@ async def test_what_is_played_at_once_waits_for_no_request() -> None:
         assert receiver.requests == []
 
 
+async def test_what_waits_for_a_first_byte_comes_after_it() -> None:
+    """What is played once spoken to is not said before the client's first byte, and then at once."""
+    async with Receiver(at_once=answers.once_spoken_to(answers.raw(HEAD_OK))) as receiver:
+        assert await exchange(receiver, b"", wait_s=0.1) == b""
+        assert await exchange(receiver, b"\x16") == HEAD_OK
+
+
 async def test_what_is_played_at_once_comes_before_tls() -> None:
     """A receiver with `at_once` says it in the clear where a TLS handshake is awaited."""
     async with Receiver(tls=SelfSigned().server(), at_once=answers.raw(HEAD_OK)) as receiver:

@@ -71,6 +71,16 @@ def informational(count: int, answer: Answer, status: int = 103) -> Answer:
     return msgspec.structs.replace(answer, play=play)
 
 
+def once_spoken_to(answer: Answer) -> Answer:
+    """The same answer when the client has sent something, be it a TLS hello. For `Receiver(at_once=…)`."""
+
+    async def play(line: Line) -> None:
+        if await line.reader.read(1):
+            await answer.play(line)
+
+    return msgspec.structs.replace(answer, play=play)
+
+
 def raw(data: bytes, *, reads_body: bool = True) -> Answer:
     """Exactly these bytes, then the end of the connection."""
 
@@ -109,9 +119,15 @@ def drip(data: bytes | None = None, step_s: float = 0.05, *, said: bytes = b"") 
     async def play(line: Line) -> None:
         if said:
             await line.write(said)
-        for number in range(len(whole)):
-            await line.write(whole[number : number + 1])
-            await asyncio.sleep(step_s)
+        left = asyncio.ensure_future(line.client_left())
+        try:
+            for number in range(len(whole)):
+                await line.write(whole[number : number + 1])
+                if (await asyncio.wait([left], timeout=step_s))[0]:
+                    left.result()  # a client that resets the connection is an error, one that ends it is not
+                    return
+        finally:
+            left.cancel()
 
     return Answer(play)
 
@@ -230,6 +246,7 @@ def endless(first: bytes, block: bytes) -> Answer:
         await line.write(first)
         while True:  # ends when the client leaves: the write fails then
             await line.write(block)
+            await asyncio.sleep(0)  # over uvloop's TLS no write waits, and the news would never come
 
     return Answer(play)
 
