@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 import time
 
@@ -178,6 +179,55 @@ async def test_a_reset_is_a_reset() -> None:
         receiver.answer(None, answers.reset())
         with pytest.raises(ConnectionResetError):
             await exchange(receiver)
+
+
+async def test_a_reset_comes_after_what_was_said() -> None:
+    """A reset in the middle of an answer comes behind its first bytes."""
+    async with Receiver() as receiver:
+        receiver.answer(None, answers.reset(HEAD_OK))
+        reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+        writer.write(POST % b"/")
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(65_536):
+                pass
+        writer.transport.abort()
+
+
+async def test_what_is_played_at_once_waits_for_no_request() -> None:
+    """A receiver with `at_once` plays it to a client that has said nothing, and remembers no request."""
+    async with Receiver(at_once=answers.raw(HEAD_OK)) as receiver:
+        assert await exchange(receiver, b"") == HEAD_OK
+        assert receiver.requests == []
+
+
+async def test_what_waits_for_a_first_byte_comes_after_it() -> None:
+    """What is played once spoken to is not said before the client's first byte, and then at once."""
+    async with Receiver(at_once=answers.once_spoken_to(answers.raw(HEAD_OK))) as receiver:
+        assert await exchange(receiver, b"", wait_s=0.1) == b""
+        assert await exchange(receiver, b"\x16") == HEAD_OK
+
+
+async def test_what_is_played_at_once_comes_before_tls() -> None:
+    """A receiver with `at_once` says it in the clear where a TLS handshake is awaited."""
+    async with Receiver(tls=SelfSigned().server(), at_once=answers.raw(HEAD_OK)) as receiver:
+        assert receiver.url.startswith("https://")
+        assert await exchange(receiver, b"") == HEAD_OK
+
+
+async def test_what_is_never_read_fills_the_way() -> None:
+    """A receiver that never reads leaves most of a large request with its sender."""
+    async with Receiver(at_once=answers.never_read()) as receiver:
+        sender = socket.create_connection(("127.0.0.1", receiver.port))
+        sender.setblocking(False)  # noqa: FBT003
+        sent = 0
+        while sent < 2**26:
+            await asyncio.sleep(0.05)
+            try:
+                sent += sender.send(bytes(2**20))
+            except BlockingIOError:
+                break
+        sender.close()
+        assert 0 < sent < 2**26
 
 
 async def test_a_gzip_bomb_is_small_until_unpacked() -> None:

@@ -71,6 +71,16 @@ def informational(count: int, answer: Answer, status: int = 103) -> Answer:
     return msgspec.structs.replace(answer, play=play)
 
 
+def once_spoken_to(answer: Answer) -> Answer:
+    """The same answer when the client has sent something, be it a TLS hello. For `Receiver(at_once=…)`."""
+
+    async def play(line: Line) -> None:
+        if await line.reader.read(1):
+            await answer.play(line)
+
+    return msgspec.structs.replace(answer, play=play)
+
+
 def raw(data: bytes, *, reads_body: bool = True) -> Answer:
     """Exactly these bytes, then the end of the connection."""
 
@@ -101,14 +111,23 @@ def hang_in_body() -> Answer:
     return hang(_head(200, [(b"content-length", b"1000")]) + b"0123456789")
 
 
-def drip(data: bytes | None = None, step_s: float = 0.05) -> Answer:
-    """A whole answer (`data`, or a 200 of its own with head and body), one byte each `step_s` seconds."""
+def drip(data: bytes | None = None, step_s: float = 0.05, *, said: bytes = b"") -> Answer:
+    """A whole answer (`data`, or a 200 of its own with head and body), one byte each `step_s` seconds, the first ones
+    (`said`) at once."""
     whole = _head(200, [(b"content-length", b"1000")]) + b"x" * 1000 if data is None else data
 
     async def play(line: Line) -> None:
-        for number in range(len(whole)):
-            await line.write(whole[number : number + 1])
-            await asyncio.sleep(step_s)
+        if said:
+            await line.write(said)
+        left = asyncio.ensure_future(line.client_left())
+        try:
+            for number in range(len(whole)):
+                await line.write(whole[number : number + 1])
+                if (await asyncio.wait([left], timeout=step_s))[0]:
+                    left.result()  # a client that resets the connection is an error, one that ends it is not
+                    return
+        finally:
+            left.cancel()
 
     return Answer(play)
 
@@ -117,17 +136,17 @@ def endless_body(status: int = 200, *, in_chunks: bool = False) -> Answer:
     """A body without an end: until the connection's, or in chunks."""
     block = b"x" * 16_384
     head = _head(status, [(b"transfer-encoding", b"chunked")] if in_chunks else [])
-    return _endless(head, b"%x\r\n%s\r\n" % (len(block), block) if in_chunks else block)
+    return endless(head, b"%x\r\n%s\r\n" % (len(block), block) if in_chunks else block)
 
 
 def endless_informational(status: int = 103) -> Answer:
     """1xx answers for ever."""
-    return _endless(b"", _head(status, [(b"x-wait", b"more")]) * 16)
+    return endless(b"", _head(status, [(b"x-wait", b"more")]) * 16)
 
 
 def endless_headers() -> Answer:
     """A head that goes on and on."""
-    return _endless(b"HTTP/1.1 200 OK\r\n", b"x-more: %s\r\n" % (b"h" * 100) * 16)
+    return endless(b"HTTP/1.1 200 OK\r\n", b"x-more: %s\r\n" % (b"h" * 100) * 16)
 
 
 def bad_chunks() -> Answer:
@@ -150,10 +169,12 @@ def close_early() -> Answer:
     return raw(_head(200, [(b"content-length", b"100")]) + b"0123456789")
 
 
-def reset(*, reads_body: bool = True) -> Answer:
-    """A TCP reset instead of an answer."""
+def reset(said: bytes = b"", *, reads_body: bool = True) -> Answer:
+    """A TCP reset instead of an answer, or after `said`."""
 
     async def play(line: Line) -> None:
+        if said:
+            await line.write(said)
         connection = line.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.writer.transport.abort()
@@ -161,9 +182,9 @@ def reset(*, reads_body: bool = True) -> Answer:
     return Answer(play, reads_body=reads_body)
 
 
-def gzip_bomb(unpacked_bytes: int = 64 * 1024 * 1024) -> Answer:
+def gzip_bomb(unpacked_bytes: int = 64 * 1024 * 1024, status: int = 200) -> Answer:
     """A small gzip body that a client which unpacks answers makes big."""
-    return reply(200, _packed_zeros(unpacked_bytes), [(b"content-encoding", b"gzip")])
+    return reply(status, _packed_zeros(unpacked_bytes), [(b"content-encoding", b"gzip")])
 
 
 def huge_headers(size_bytes: int = 1024 * 1024) -> Answer:
@@ -197,6 +218,17 @@ def http_0_9() -> Answer:
     return raw(b"<html>hello from 1991</html>\n")
 
 
+def never_read() -> Answer:
+    """Nothing is read of the body, or, as `Receiver(at_once=…)`, not a byte: a large request fills the buffers on the
+    way and then has nowhere to go."""
+
+    async def play(line: Line) -> None:
+        line.writer.transport.pause_reading()
+        await asyncio.get_running_loop().create_future()  # a client that leaves is not noticed either
+
+    return Answer(play, reads_body=False)
+
+
 def not_http() -> Answer:
     """Another protocol's greeting."""
     return raw(b"SSH-2.0-OpenSSH_9.6\r\n")
@@ -207,11 +239,14 @@ def _head(status: int, fields: Headers, reason: str = "Told") -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _endless(first: bytes, block: bytes) -> Answer:
+def endless(first: bytes, block: bytes) -> Answer:
+    """`first`, then `block` again and again until the client leaves."""
+
     async def play(line: Line) -> None:
         await line.write(first)
         while True:  # ends when the client leaves: the write fails then
             await line.write(block)
+            await asyncio.sleep(0)  # over uvloop's TLS no write waits, and the news would never come
 
     return Answer(play)
 

@@ -30,11 +30,17 @@ class Receiver:
     """A small HTTP/1.1 server on raw streams. Use it as an async context manager, in one event loop.
 
     `tls` makes it https (see `hookline.testing.certificates`). With `accept_delay_s` it accepts connections late: the
-    kernel completes the TCP handshake, and then nothing happens for so long.
+    kernel completes the TCP handshake, and then nothing happens for so long. `at_once` is played as soon as a
+    connection is accepted, instead of reading a request, and also instead of a TLS handshake.
     """
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, accept_delay_s: float = 0.0, host: str = "127.0.0.1"
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        accept_delay_s: float = 0.0,
+        at_once: Answer | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.requests: list[Received] = []
         """Every request, in the order in which they were complete (or, answered early, their heads were)."""
@@ -43,6 +49,7 @@ class Receiver:
         self.connections = 0
         """How many connections were accepted."""
         self.accept_delay_s = accept_delay_s
+        self._at_once = at_once
         self._host = host
         self._tls = tls
         self._scripts: dict[str | None, list[Answer]] = {None: [reply(200)]}
@@ -120,7 +127,8 @@ class Receiver:
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         try:
             await asyncio.sleep(self.accept_delay_s)
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
+            context = self._tls if self._at_once is None else None
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=context)
         except OSError as error:  # a client that does not like our certificate
             self.broken.append(f"{type(error).__name__}: {error}")
             connection.close()
@@ -138,6 +146,9 @@ class Receiver:
 
     async def _converse(self, line: Line) -> None:
         """Read requests and answer them, until one side has enough."""
+        if self._at_once is not None:
+            await self._at_once.play(line)
+            return
         while (request := await line.read_head()) is not None:
             answer = self._next_answer(request.path.partition("?")[0])
             if answer.reads_body:
