@@ -5,7 +5,7 @@ PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash fuzz simulate dev docs lock clean
+.PHONY: help run test check bench crash hostile fuzz simulate dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one
 
 crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
+
+hostile: $(V)/.test ## healthy endpoints alone and beside 500 hostile ones, and beside a noisy tenant (HOSTILE=n, ROUNDS=n)
+	@$(V)/bin/python -m tests.crash.hostile_run
 
 fuzz: $(V)/.fuzz ## coverage-guided fuzzing, and generated requests (FUZZ_TARGET=name, FUZZ_SECONDS=n, FUZZ_INPUT=file)
 	@$(V)/bin/python -m tests.fuzz.run

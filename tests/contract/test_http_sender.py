@@ -91,4 +91,4 @@ async def test_many_endpoints_at_once(sender: Sender, receiver: Receiver, accept
     for _ in range(3):
         await asyncio.gather(*(sent(sender, request(endpoint, sample_event(7))) for endpoint in endpoints))
     assert len(receiver.requests) == 60
-    assert receiver.connections == 20
+    assert receiver.connections <= 20

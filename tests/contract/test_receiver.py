@@ -188,8 +188,7 @@ async def test_a_reset_comes_after_what_was_said() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
         writer.write(POST % b"/")
         with pytest.raises(ConnectionResetError):
-            while await reader.read(65_536):
-                pass
+            await reader.readexactly(65_536)
         writer.transport.abort()
 
 

@@ -36,12 +36,13 @@ class Healthy:
         self._tenant = tenant
         self._published = 0
         self._servers: list[asyncio.Server] = []
+        self._connections: set[_Receiving] = set()
         self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         for number in range(self._count):
-            server = await loop.create_server(lambda: _Receiving(self._take), "127.0.0.1", 0)
+            server = await loop.create_server(lambda: _Receiving(self._take, self._connections), "127.0.0.1", 0)
             self._servers.append(server)
             port = server.sockets[0].getsockname()[1]
             spec = {"url": f"http://127.0.0.1:{port}/", "event_types": [f"{self._prefix}.{number}"]}
@@ -51,6 +52,10 @@ class Healthy:
     async def __aexit__(self, *_: object) -> None:
         for server in self._servers:
             server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        while self._connections:
+            await asyncio.sleep(0.01)
 
     async def send(self, count: int, rate: float) -> list[float]:
         """Publish so many events at so many per second; seconds that each took to arrive, in their order. Fails when
@@ -93,6 +98,7 @@ class Healthy:
                 assert json.loads(answer)["id"]
         finally:
             writer.close()
+            await writer.wait_closed()
 
     def _take(self, body: bytes) -> None:
         now_s = time.monotonic()
@@ -109,13 +115,22 @@ class Healthy:
 class _Receiving(asyncio.Protocol):
     """Reads requests with a length and answers each with 200 at once."""
 
-    def __init__(self, take: Any) -> None:
+    def __init__(self, take: Any, connections: set[_Receiving]) -> None:
         self._take = take
+        self._connections = connections
         self._buffer = b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
+        self._connections.add(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._connections.discard(self)
+
+    def abort(self) -> None:
+        """End it."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -18,6 +18,8 @@ from tests.crash.hostile_receivers import HostileReceivers
 LARGE_BYTES = 1024 * 1024 - 64
 """An event of the largest size: what does not fit the buffers on the way is held by its sender."""
 PARALLEL = 8
+GROUPS = 50
+"""The endpoints are in so many groups, each with an event type of its own."""
 
 
 @dataclass
@@ -31,6 +33,14 @@ class Tally:
     over_s: float = -1e9
     """The longest time that an attempt took beyond its `timeout_s`."""
     over_kind: str = ""
+
+    def join(self, other: Tally) -> None:
+        """Count what another one counted, too."""
+        self.attempts += other.attempts
+        self.by_reason += other.by_reason
+        self.wrong += other.wrong
+        if other.over_s > self.over_s:
+            self.over_s, self.over_kind = other.over_s, other.over_kind
 
     def add(self, kind: Kind, timeout_s: float, delivery: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> None:
         """Count a delivery that is closed, and check it."""
@@ -66,10 +76,11 @@ class HostileEndpoints:
         """Make the endpoints."""
         async with self._client() as client:
 
-            async def one(url: str, kind: Kind) -> None:
+            async def one(number: int, url: str, kind: Kind) -> None:
+                large = ["hostile.large"] if kind.large else []
                 spec = {
                     "url": url,
-                    "event_types": ["hostile.large" if kind.large else "hostile.small"],
+                    "event_types": ["hostile.all", f"hostile.{number % GROUPS}", *large],
                     "timeout_s": self._timeout_s,
                     "retry": {"first_s": 1, "attempts": 1},
                 }
@@ -77,21 +88,44 @@ class HostileEndpoints:
                 assert answer.status_code == 201, answer.text
                 self._kinds[answer.json()["id"]] = kind
 
-            await _in_parallel([(one, url, kind) for url, kind in self._receivers.url_kinds.items()])
+            receivers = self._receivers.url_kinds.items()
+            await _in_parallel([(one, number, url, kind) for number, (url, kind) in enumerate(receivers)])
 
-    async def publish(self) -> None:
-        """One event for each endpoint, to be sent to all of them at once."""
+    async def publish_to_all(self) -> None:
+        """One event, which goes to all of them at once."""
         async with self._client() as client:
-            for size, fill in (("small", 1000), ("large", LARGE_BYTES)):
-                event = {"type": f"hostile.{size}", "data": "x" * fill}
-                answer = await client.post("/v1/events", json=event)
-                assert answer.status_code == 202, answer.text
-                self._events.append(answer.json()["id"])
-        self.deliveries += len(self._kinds)
+            await self._publish(client, "hostile.all", "")
+
+    async def publish_large(self) -> None:
+        """One event of the largest size to those for which that makes a difference."""
+        async with self._client() as client:
+            await self._publish(client, "hostile.large", "x" * LARGE_BYTES)
+
+    async def publish_evenly(self, for_s: float) -> None:
+        """One event for each of them, group by group."""
+        began_s = time.monotonic()
+        async with self._client() as client:
+            for group in range(GROUPS):
+                await asyncio.sleep(began_s + for_s * group / GROUPS - time.monotonic())
+                await self._publish(client, f"hostile.{group}", "")
+        await asyncio.sleep(began_s + for_s - time.monotonic())
+
+    async def _publish(self, client: httpx2.AsyncClient, event_type: str, data: str) -> None:
+        answer = await client.post("/v1/events", json={"type": event_type, "data": data})
+        assert answer.status_code == 202, answer.text
+        made = answer.json()
+        self._events.append(made["id"])
+        self.deliveries += made["deliveries"]
 
     async def in_flight(self) -> int:
         """How many deliveries are leased now."""
         return int((await asyncio.to_thread(self._program.stats))["open"]["leased"])
+
+    async def in_flight_at_least(self, count: int, wait_s: float = 60.0) -> None:
+        """Wait until so many deliveries are leased."""
+        async with asyncio.timeout(wait_s):
+            while await self.in_flight() < count:
+                await asyncio.sleep(0.1)
 
     async def settled(self, wait_s: float) -> None:
         """Wait until none of them is open any more."""

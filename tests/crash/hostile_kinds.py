@@ -161,6 +161,18 @@ def _wrong() -> list[Kind]:
 KINDS: Final = (*_tcp(), *_tls(), *_slow(), *_endless(), *_wrong())
 
 
+MANNERS: Final = {
+    kind.name: kind
+    for kind in (
+        # As nearly each attempt at a hostile one, each at this one needs a new connection.
+        Kind("polite", None, reply(200, headers=[(b"connection", b"close")])),
+        Kind("slow", None, answers.after(1.0, reply())),
+        Kind("failing", "server_error", reply(500)),
+    )
+}
+"""Not hostile."""
+
+
 def kinds(count: int) -> list[Kind]:
     """So many: each kind once, if there is room; of the rest one half only hangs and the other is all kinds in turn."""
     hanging = [kind for kind in KINDS if kind.holds]

@@ -1,6 +1,6 @@
 """A process full of hostile receivers, each on a port of its own, so that each is a destination of its own.
 
-    python tests/crash/hostile_receivers.py 500
+    python tests/crash/hostile_receivers.py 500 hostile
 
 It says in one line of JSON where they are and which certificate they show, ends when its standard input does, and
 then says what it saw: for how long connections were held by those that never end one themselves.
@@ -18,13 +18,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvloop
-from tests.crash.hostile_kinds import KINDS, At, Kind, kinds
+from tests.crash.hostile_kinds import KINDS, MANNERS, At, Kind, kinds
 
 from hookline.testing.certificates import SelfSigned
 from hookline.testing.receiver import Receiver
@@ -84,8 +84,8 @@ def silent_listener(kind: Kind, stack: contextlib.ExitStack) -> int:
     return port
 
 
-async def serve(count: int) -> None:
-    """Be `count` hostile receivers until nobody reads any more."""
+async def serve(chosen: Sequence[Kind]) -> None:
+    """Be a receiver of each of these kinds until nobody reads any more."""
     authority = SelfSigned()
     expired = SelfSigned(valid_s=-60)
     contexts = {
@@ -97,7 +97,7 @@ async def serve(count: int) -> None:
     async with contextlib.AsyncExitStack() as stack:
         plain = stack.enter_context(contextlib.ExitStack())
         found = []
-        for number, kind in enumerate(kinds(count)):
+        for number, kind in enumerate(chosen):
             if kind.at in (At.QUEUE_FULL, At.NOT_ACCEPTED):
                 url = f"http://127.0.0.1:{silent_listener(kind, plain)}"
             else:
@@ -115,7 +115,7 @@ class HostileReceivers:
         self._process = process
         assert process.stdout is not None
         said = json.loads(process.stdout.readline())
-        names = {kind.name: kind for kind in KINDS}
+        names = {kind.name: kind for kind in (*KINDS, *MANNERS.values())}
         self.url_kinds: dict[str, Kind] = {row["url"]: names[row["kind"]] for row in said["receivers"]}
         self.trust: str = said["trust"]
 
@@ -128,10 +128,10 @@ class HostileReceivers:
 
 
 @contextlib.contextmanager
-def hostile_receivers(count: int) -> Iterator[HostileReceivers]:
-    """So many hostile receivers, for as long as they are wanted."""
+def hostile_receivers(count: int, manner: str = "hostile") -> Iterator[HostileReceivers]:
+    """So many receivers, hostile or of one of the `MANNERS`, for as long as they are wanted."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(count)],
+        [sys.executable, __file__, str(count), manner],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
@@ -147,4 +147,5 @@ def hostile_receivers(count: int) -> Iterator[HostileReceivers]:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    many = int(sys.argv[1])
+    uvloop.run(serve(kinds(many) if sys.argv[2] == "hostile" else [MANNERS[sys.argv[2]]] * many))

@@ -8,6 +8,7 @@ import gzip
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
+from typing import cast
 
 import msgspec
 
@@ -223,7 +224,7 @@ def never_read() -> Answer:
     way and then has nowhere to go."""
 
     async def play(line: Line) -> None:
-        line.writer.transport.pause_reading()
+        cast("asyncio.Transport", line.writer.transport).pause_reading()
         await asyncio.get_running_loop().create_future()  # a client that leaves is not noticed either
 
     return Answer(play, reads_body=False)

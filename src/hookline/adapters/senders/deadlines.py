@@ -13,6 +13,8 @@ from typing import Final, Protocol
 from hookline.ports.clock import Clock
 
 SWEEP_S: Final = 0.1
+EXPIRED_MAX: Final = 8
+"""In one turn of the event loop: what ends has an outcome to be told of, and hundreds may end at once."""
 
 
 class Expiring(Protocol):
@@ -60,9 +62,13 @@ class Deadlines:
         while self._entries:
             await self._clock.sleep(SWEEP_S)
             now_s = self._clock.monotonic_s()
-            for entry in [entry for entry in self._entries if entry.deadline_s <= now_s]:
-                self._entries.discard(entry)
-                entry.expire()
+            overdue = [entry for entry in self._entries if entry.deadline_s <= now_s]
+            for number, entry in enumerate(overdue, 1):
+                if entry in self._entries and entry.deadline_s <= now_s:
+                    self._entries.discard(entry)
+                    entry.expire()
+                if not number % EXPIRED_MAX:
+                    await asyncio.sleep(0)
         self._task = None
 
 

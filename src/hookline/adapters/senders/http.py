@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
 from hookline.adapters.senders.pool import Pool
 from hookline.adapters.senders.request import Content, Prepared, Unsendable
 from hookline.adapters.senders.resolve import LOOKUP_S_MAX, Lookup, Resolver, system_lookup
+from hookline.adapters.senders.turns import Turns
 from hookline.core.address import Networks, Target, parse_url
 from hookline.core.attempt import Kind, Outcome, Timing
 from hookline.core.endpoint import Endpoint, EndpointSpec
@@ -81,6 +83,7 @@ class HttpSender:
         self._closing = False
         self._content: Content | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
         self._deadlines = Deadlines(clock)
         self._pool = Pool(idle_s_max=idle_s_max, connections_max=connections_idle_max)
         self._resolver = Resolver(clock, self._deadlines, lookup=lookup, lookups_max=lookups_max)
@@ -150,6 +153,13 @@ class HttpSender:
     # ------------------------------------------------------------------------------------------- one attempt
 
     def _begin(self, endpoint: Endpoint, item: Item, now_ms: int, done: Done) -> None:
+        prepared: Prepared | None = endpoint.__dict__.get(_PREPARED)
+        if prepared is None or prepared.idle is None or not prepared.idle.connections:
+            self._turns.add(endpoint.tenant, partial(self._start, endpoint, item, now_ms, done))
+        else:
+            self._start(endpoint, item, now_ms, done)
+
+    def _start(self, endpoint: Endpoint, item: Item, now_ms: int, done: Done) -> None:
         started_s = self._monotonic_s()
         if self._closing:
             done((_closing(),))
