@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 STARTS_MAX: Final = 1
@@ -40,7 +42,8 @@ class Turns:
         if waiting is None:
             waiting = self._waiting[group] = deque()
             self._groups.append(group)
-        waiting.append(start)
+        # In the context of who asked for it, as any callback of a loop.
+        waiting.append(partial(copy_context().run, start))
 
     def _turn(self) -> None:
         if not self._groups:
