@@ -86,7 +86,7 @@ class PatternIndex(Generic[T]):
 
     def add(self, patterns: Iterable[str], value: T) -> None:
         """From now on `value` is found by names that match any of `patterns`. What is there already stays."""
-        self._found.clear()
+        self._forget()
         for pattern in patterns:
             found = self._bucket(pattern, make=True)
             if value in found:
@@ -105,7 +105,7 @@ class PatternIndex(Generic[T]):
 
     def remove(self, patterns: Iterable[str], value: T) -> None:
         """`value` is no longer found by `patterns`. What is not there is passed over."""
-        self._found.clear()
+        self._forget()
         for pattern in patterns:
             found = self._bucket(pattern, make=False)
             if value not in found:
@@ -126,11 +126,15 @@ class PatternIndex(Generic[T]):
         known = tuple(self._match(name))
         self._found_size += 1 + len(known)
         if self._found_size > REMEMBERED_MAX:
-            self._found.clear()
+            self._forget()
             self._found_size = 1 + len(known)
         if self._found_size <= REMEMBERED_MAX:
             self._found[name] = known
         return known
+
+    def _forget(self) -> None:
+        self._found.clear()
+        self._found_size = 0
 
     def _match(self, name: str) -> Iterable[T]:
         hits = []

@@ -13,7 +13,7 @@ import msgspec
 
 from hookline.core.delivery import State
 from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
-from hookline.core.ids import IdMaker
+from hookline.core.ids import IdMaker, delivery_id
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.asked import Asked, Question
 from hookline.flow.commits import SharedCommits
@@ -310,7 +310,7 @@ class Accept:
             if delivery.lease_s is not None:
                 self._hand_off.give_back(delivery.endpoint_id, event)
             if state == _PENDING:
-                identifier = event.id + delivery.ordinal.to_bytes(4, "big")
+                identifier = delivery_id(event.id, delivery.ordinal)
                 self._hand_off.waits(delivery.endpoint_id, identifier, item.wait_s)
         if item.fanout:
             self._hand_off.unfold()

@@ -25,9 +25,7 @@ class Attempt(Once):
         started_ms: int,
         started_s: float,
     ) -> None:
-        self.endpoint = channel.endpoint
-        self.observer = observer
-        self.told = False
+        super().__init__(channel.endpoint, observer)
         self._ends = ends
         self.channel = channel
         self.destination = channel.destination

@@ -121,8 +121,7 @@ class Channel:
 
     def cap(self) -> int:
         """How many attempts may run at once now: the endpoint's limit, less while it comes back."""
-        cap, most = self.slow.cap, self.endpoint.concurrency_max
-        return min(most, cap)
+        return min(self.endpoint.concurrency_max, self.slow.cap)
 
     def open(self, now_s: float) -> bool:
         """Whether the endpoint takes deliveries at all: active, healthy and not asking for a pause."""
@@ -131,7 +130,7 @@ class Channel:
     def window(self, now_s: float) -> int:
         """Room for further hand-offs: free slots plus what it finished in the last second, less what waits."""
         self._roll(int(now_s))
-        busy = self.in_flight + self.reserved + len(self.handed) + len(self.claimed)
+        busy = self.in_flight + self.queued + self.reserved
         return self.cap() + max(self.finished_last_s, self._this_second) - busy
 
     def claim_slots(self) -> int:
@@ -140,9 +139,7 @@ class Channel:
 
     def finished(self, now_s: float) -> None:
         """An attempt ended: counts for the window."""
-        second = int(now_s)
-        if second != self._second:
-            self._roll(second)
+        self._roll(int(now_s))
         self._this_second += 1
 
     def next_job(self) -> Job | None:

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 COMMIT_ITEMS_MAX = 1000
 COMMIT_BYTES_MAX = 4 * 1024 * 1024
-LINGER_ITEMS_MAX = 128
+LINGER_ENTRIES_MAX = 128
 """With so many waiting nobody waits for others to come."""
-BUSY_ITEMS_MIN = 4
+BUSY_ENTRIES_MIN = 4
 BUSY_S_MAX = 0.02
 """A batch of fewer entries, or one so long ago, says that there is nobody to wait for."""
 
@@ -51,16 +51,15 @@ class SharedCommits(Generic[T]):
         self._in_flight_max = in_flight_max
         self._linger_s = linger_s
         self._lingering: asyncio.Task[None] | None = None
-        self._urgent = linger_s <= 0
+        self._urgent = False
         """Whether anything that waits is urgent."""
         self._gather_s = gather_s
-        self._last_items = 0
+        self._last_entries = 0
         self._last_s = 0.0
         """The last batch: how many entries, and when it was taken."""
         self._before = before
         self._tenants: OrderedDict[str, deque[tuple[T, int, int, float]]] = OrderedDict()
         self._scheduled = False
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -88,28 +87,25 @@ class SharedCommits(Generic[T]):
             self._flush()
 
     def _soon(self, now_s: float) -> None:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
         self._quiet.clear()
         wait_s = self._wait_s(now_s)
         if wait_s <= 0:
             # call_soon, not now: everything that this turn of the loop brings shares the commit.
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         elif self._lingering is None:
-            self._lingering = self._loop.create_task(self._linger(wait_s))
+            self._lingering = asyncio.get_running_loop().create_task(self._linger(wait_s))
 
     def _wait_s(self, now_s: float) -> float:
         """How long what waits may wait for others."""
         waiting = self.waiting
-        if waiting >= LINGER_ITEMS_MAX:
+        if waiting >= LINGER_ENTRIES_MAX:
             return 0.0
         if not self._urgent:
             return self._linger_s
-        last = self._last_items
-        return (
-            self._gather_s if last > waiting and last >= BUSY_ITEMS_MIN and now_s - self._last_s < BUSY_S_MAX else 0.0
-        )
+        last = self._last_entries
+        many = last > waiting and last >= BUSY_ENTRIES_MIN and now_s - self._last_s < BUSY_S_MAX
+        return self._gather_s if many else 0.0
 
     async def _linger(self, wait_s: float) -> None:
         await self._clock.sleep(wait_s)
@@ -135,13 +131,12 @@ class SharedCommits(Generic[T]):
     async def drained(self) -> None:
         """Return when nothing waits and nothing is in flight."""
         self._linger_s = self._gather_s = 0.0  # it ends: nobody is waited for any more
-        self._urgent = True
         self.hurry()
         await self._quiet.wait()
 
     def _flush(self) -> None:
         self._scheduled = False
-        self._urgent = self._linger_s <= 0
+        self._urgent = False
         if self._before is not None:
             self._before()
         while self.waiting and len(self._tasks) < self._in_flight_max:
@@ -173,7 +168,7 @@ class SharedCommits(Generic[T]):
         self.waiting -= len(batch)
         self.waiting_bytes -= size
         self.oldest_wait_s = now - oldest
-        self._last_items, self._last_s = len(batch), now
+        self._last_entries, self._last_s = len(batch), now
         return batch
 
     async def _run(self, batch: list[T]) -> None:

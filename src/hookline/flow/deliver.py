@@ -12,11 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from hookline.core import ids
 from hookline.core.attempt import Outcome, Timing
 from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_MAX
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
-from hookline.core.ids import delivery_id
 from hookline.flow.attempt import Attempt
 from hookline.flow.channel import Channel, Destination, Job
 from hookline.flow.health import HealthKeeper
@@ -33,7 +33,6 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Claimed, Store
 
 HANDOFF_BYTES_MAX = 64 * 1024 * 1024
-_ORDINALS = tuple(ordinal.to_bytes(4, "big") for ordinal in range(64))
 _LOOKED_AT_MAX = 64
 """Of those who wait for a slot, so many are asked when one is free: the others move up."""
 
@@ -66,7 +65,7 @@ class Deliver(HandOff):
         self._wake = wake
         self._queue = queue
         self._clock = clock
-        self.observer = observer
+        self._observer = observer
         self.slots = Slots(concurrency_max, host_concurrency_max, recorder.is_behind)
         self._handoff_max = handoff_max
         self._channels: dict[bytes, Channel] = {}
@@ -145,7 +144,7 @@ class Deliver(HandOff):
     def start(self, endpoint_id: bytes, event: Event, ordinal: int, lease_s: float, now_ms: int, now_s: float) -> None:
         """The delivery is committed as leased by us: send it as soon as a slot is free."""
         job = Job(
-            event.id + _ORDINALS[ordinal] if ordinal < len(_ORDINALS) else delivery_id(event.id, ordinal),
+            ids.delivery_id(event.id, ordinal),
             1,
             endpoint_id,
             event,
@@ -159,22 +158,17 @@ class Deliver(HandOff):
         )
         channel = self._channels[endpoint_id]
         channel.reserved -= 1
-        if not channel.open(now_s) or self.stopping:
-            channel.destination.queued += 1
-            channel.handed.append(job)
-            self._give_up(channel, channel.take_all())
-        elif (
-            channel.handed
-            or channel.claimed
-            or lease_s < channel.endpoint.timeout_s + START_MARGIN_S
-            or not self.slots.free(channel, now_s)
-        ):
-            channel.destination.queued += 1
-            channel.handed.append(job)
+        takes = channel.open(now_s) and not self.stopping
+        first = not (channel.handed or channel.claimed) and lease_s >= channel.endpoint.timeout_s + START_MARGIN_S
+        if takes and first and self.slots.free(channel, now_s):
+            self._launch(channel, job, now_ms, now_s)
+            return
+        channel.destination.queued += 1
+        channel.handed.append(job)
+        if takes:
             self._pump(channel, now_s)
         else:
-            # Nobody is before it.
-            self._launch(channel, job, now_ms, now_s)
+            self._give_up(channel, channel.take_all())
 
     def waits(self, endpoint_id: bytes, delivery_id: bytes, wait_s: float) -> None:
         """The delivery is committed as pending: to be claimed."""
@@ -238,11 +232,12 @@ class Deliver(HandOff):
             return
         if now_s is None:
             now_s = self._clock.monotonic_s()
-        now_ms = self._store.now_ms()
+        now_ms = 0  # read when something starts: mostly nothing does, because every slot is taken
         while (channel.handed or channel.claimed) and self.slots.free(channel, now_s):
             job = channel.next_job()
             assert job is not None
             if self._startable(channel, job, now_s):
+                now_ms = now_ms or self._store.now_ms()
                 channel.destination.queued -= 1
                 self._launch(channel, job, now_ms, now_s)
 
@@ -261,19 +256,19 @@ class Deliver(HandOff):
         self.slots.take(channel)
         if job.handed_off:
             self._unhanded(job.event)
-        attempt = Attempt(self.ended, self.observer, channel, job, now_ms, now_s)
+        attempt = Attempt(self._ended, self._observer, channel, job, now_ms, now_s)
         self._starting = True
         try:
             self._send(attempt.endpoint, job, attempt)
         finally:
             self._starting = False
 
-    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt has its outcome: it is recorded, and its slot goes to the next."""
         if self._starting:
             # Within `start` of its sender: at the loop's next turn, so that a thousand that end at once are no
             # thousand calls deep.
-            asyncio.get_running_loop().call_soon(self.ended, attempt, outcome)
+            asyncio.get_running_loop().call_soon(self._ended, attempt, outcome)
             return
         if self._abandoned:
             return
@@ -286,7 +281,7 @@ class Deliver(HandOff):
         try:
             self._recorder.outcome(channel, attempt.endpoint, job, outcome, attempt.started_ms, now_s)
         except Exception as error:  # noqa: BLE001 - the slot goes on; the lease ends by itself and is taken back
-            self.observer.warn("outcome_defect", endpoint=attempt.endpoint.public_id, error=repr(error))
+            self._observer.warn("outcome_defect", endpoint=attempt.endpoint.public_id, error=repr(error))
             self._recorded(channel, job)
         if destination.waiting or self.slots.waiting:
             self._unblock(destination)
@@ -297,7 +292,7 @@ class Deliver(HandOff):
         if self._quiet is not None and not self.slots.in_flight:
             self._quiet.set()
 
-    def _unblock(self, destination: Destination) -> bool:
+    def _unblock(self, destination: Destination) -> None:
         """A slot is free: who waited longest for one of this destination, or of the process, goes first."""
         for line in (destination.waiting, self.slots.waiting):
             for _ in range(min(len(line), _LOOKED_AT_MAX)):
@@ -308,8 +303,7 @@ class Deliver(HandOff):
                 if waiting.overflow:
                     self._wake.ready(waiting.endpoint.id)
                 if waiting.in_flight > before:
-                    return True
-        return False
+                    return
 
     # --------------------------------------------------------------------------------------------- giving back
 

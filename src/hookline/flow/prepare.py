@@ -62,14 +62,8 @@ class Prepare:
         idempotency = idempotency_key(tenant, headers, content_type, body, self._dedupe_s) if headers else None
         if publication.batch:
             return self._batch(tenant, publication.drafts, done, allowed, now_ms, idempotency)
-        draft = publication.drafts[0]
-        if isinstance(draft, Refusal):
-            raise draft
-        if allowed is not None and not allowed(draft.type):
-            raise _forbidden(draft.type, "")
-        self._check_type(tenant, draft, "")
-        events = [event_of(draft, self._ids.make(now_ms), tenant)]
-        return Pending(tenant, events, _SINGLE, done, idempotency, len(draft.data) + 512)
+        event = self._event(tenant, publication.drafts[0], allowed, now_ms, "")
+        return Pending(tenant, [event], _SINGLE, done, idempotency, event.size_bytes)
 
     def _batch(
         self,
@@ -84,20 +78,23 @@ class Prepare:
         problems: list[tuple[int, bytes]] = []
         for place, draft in enumerate(found):
             try:
-                if isinstance(draft, Refusal):
-                    raise draft
-                if allowed is not None and not allowed(draft.type):
-                    raise _forbidden(draft.type, f"/{place}")
-                self._check_type(tenant, draft, f"/{place}")
+                events.append(self._event(tenant, draft, allowed, now_ms, f"/{place}"))
             except Refusal as refusal:
                 problems.append((place, msgspec.json.encode(refusal.problem())))
-                continue
-            events.append(event_of(draft, self._ids.make(now_ms), tenant))
         if not events:
             items = [msgspec.Raw(problem) for _, problem in problems]
             raise Refusal("nothing_acceptable", "No item of the batch is acceptable.", extra={"items": items})
         size_bytes = sum(event.size_bytes for event in events)
         return Pending(tenant, events, Note(batch=True, problems=problems), done, idempotency, size_bytes)
+
+    def _event(self, tenant: str, draft: Draft | Refusal, allowed: Allowed | None, now_ms: int, at: str) -> Event:
+        """The event of one item, which stands `at` this place of the request. Raises `Refusal`."""
+        if isinstance(draft, Refusal):
+            raise draft
+        if allowed is not None and not allowed(draft.type):
+            raise _forbidden(draft.type, at)
+        self._check_type(tenant, draft, at)
+        return event_of(draft, self._ids.make(now_ms), tenant)
 
     def _check_type(self, tenant: str, draft: Draft, at: str) -> None:
         known = self._registry.event_type(tenant, draft.type)

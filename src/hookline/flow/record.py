@@ -17,7 +17,7 @@ from hookline.core.delivery import State
 from hookline.core.endpoint import Endpoint
 from hookline.core.errors import StaleRegistry, StoreUnavailable
 from hookline.core.history import AttemptRecord, pack_attempt
-from hookline.core.verdict import Verdict, judge
+from hookline.core.verdict import judge
 from hookline.flow.channel import Channel, Job
 from hookline.flow.commits import SharedCommits
 from hookline.flow.health import EventMaker, HealthEntry, HealthKeeper
@@ -157,7 +157,16 @@ class Recorder:
         if channel.endpoint.deleted and (after is _PENDING or after is _UNCONFIRMED):
             after, reason = _DISCARDED, "endpoint_deleted"
         wait_s = max(0.0, job.early_s) if verdict.keep_due else verdict.wait_s
-        packed = _pack(job, outcome, verdict, endpoint, started_ms, wait_s if after is _PENDING else None)
+        packed = pack_attempt(
+            outcome,
+            number=job.attempts + 1,
+            at_ms=started_ms,
+            kind=kind,
+            reason=verdict.reason,
+            cause=verdict.cause,
+            next_wait_s=wait_s if after is _PENDING else None,
+            endpoint_version=endpoint.version,
+        )
         item = RecordItem(
             job.delivery_id,
             job.fence,
@@ -175,7 +184,7 @@ class Recorder:
         if not self._tell.wanted(endpoint, job.event, after, escalate=verdict.escalate):
             # The next of a lane waits for this one's commit, and so does the cap of what was claimed.
             urgent = job.lane is not None or not job.handed_off or after is not _DELIVERED
-            self._commits.put(endpoint.tenant, entry, 1, 256 + len(packed), now_s, urgent=urgent)
+            self._put(entry, now_s=now_s, urgent=urgent)
             return
         news = News(
             endpoint=endpoint,
@@ -223,14 +232,18 @@ class Recorder:
         while self._releasing is not None and not self._releasing.done():
             await asyncio.wait([self._releasing])
 
-    def _put(self, entry: _Entry, make_events: EventMaker | None = None) -> None:
+    def _put(
+        self, entry: _Entry, make_events: EventMaker | None = None, *, now_s: float | None = None, urgent: bool = True
+    ) -> None:
         size = 256 if entry.item.attempt is None else 256 + len(entry.item.attempt)
         if make_events is not None:
             events = make_events()
             entry.make_events = make_events
             entry.item = msgspec.structs.replace(entry.item, events=events)
             size += sum(new.event.size_bytes for new in events)
-        self._commits.put(entry.item.tenant, entry, 1, size, self._clock.monotonic_s())
+        if now_s is None:
+            now_s = self._clock.monotonic_s()
+        self._commits.put(entry.item.tenant, entry, 1, size, now_s, urgent=urgent)
 
     # --------------------------------------------------------------------------------------------------- commit
 
@@ -327,9 +340,6 @@ class Recorder:
         closed: dict[State, int] = {}
         for entry, applied in zip(batch, result.applied, strict=True):
             after = entry.item.after
-            if applied and after is _DELIVERED and entry.job is not None and entry.job.handed_off:
-                closed[after] = closed.get(after, 0) + 1  # as nearly every one; nobody counts its lease
-                continue
             if applied and after is _UNCONFIRMED:
                 self.unconfirmed(entry.item.delivery_id)
             elif applied and after not in (_PENDING, _HELD):
@@ -383,18 +393,3 @@ class Recorder:
                 continue
             for endpoint_id in {endpoint_id for _, _, endpoint_id in leases}:
                 self._wake.ready(endpoint_id)
-
-
-def _pack(
-    job: Job, outcome: Outcome, verdict: Verdict, endpoint: Endpoint, started_ms: int, next_wait_s: float | None
-) -> bytes:
-    return pack_attempt(
-        outcome,
-        number=job.attempts + 1,
-        at_ms=started_ms,
-        kind=_KIND_UNCONFIRMED if verdict.after is _UNCONFIRMED else outcome.kind,
-        reason=verdict.reason,
-        cause=verdict.cause,
-        next_wait_s=next_wait_s,
-        endpoint_version=endpoint.version,
-    )

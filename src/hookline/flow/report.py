@@ -32,7 +32,6 @@ ENDPOINT_OVERFLOW: Final = "hookline.endpoint.overflow"
 ENDPOINT_EXPIRED: Final = "hookline.endpoint.expired"
 DEAD_LETTER: Final = "hookline.dead_letter"
 _ROUTE_TRIES: Final = 10
-_KNOWN_MAX: Final = 16_384
 
 OPERATIONAL: Final = {
     DELIVERY_FAILED: "A delivery used up its tries, or was rejected for good: the dead letter.",
@@ -55,22 +54,12 @@ class Report:
         self._store = store
         self._registry = registry
         self._ids = id_maker
-        self._known: dict[tuple[str, str], bool] = {}
-        """What `wanted` said at `_known_at`, the registry's version."""
-        self._known_at = -1
         self.admin: bytes | None = None
         """The administrator's endpoint (HOOKLINE_ADMIN_URL), which is told of every tenant's."""
 
     def wanted(self, tenant: str, event_type: str) -> bool:
         """Whether anybody would get such an event. Cheap: asked for every outcome."""
-        if self._known_at != self._registry.version or len(self._known) >= _KNOWN_MAX:
-            self._known.clear()
-            self._known_at = self._registry.version
-        known = self._known.get((tenant, event_type))
-        if known is None:
-            known = bool(self._registry.candidates(tenant, event_type)) or self._told(event_type) is not None
-            self._known[tenant, event_type] = known
-        return known
+        return bool(self._registry.candidates(tenant, event_type)) or self._told(event_type) is not None
 
     def _told(self, event_type: str) -> Endpoint | None:
         """The administrator's endpoint, if it wants this type."""

@@ -94,4 +94,4 @@ def new_event(
             continue
         lease_s = None if wait_s > 0 else lease(endpoint, event, now_s)
         deliveries.append(NewDelivery(endpoint.id, len(deliveries) + 1, lane, lease_s))
-    return NewEvent(event, deliveries, wait_s, b"".join(fanout) if fanout else b"", dedupe_key, dedupe_s)
+    return NewEvent(event, deliveries, wait_s, b"".join(fanout), dedupe_key, dedupe_s)

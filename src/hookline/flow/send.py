@@ -50,9 +50,10 @@ class Once:
 
     __slots__ = ("endpoint", "observer", "told")
 
-    endpoint: Endpoint
-    observer: Observer
-    told: bool
+    def __init__(self, endpoint: Endpoint, observer: Observer) -> None:
+        self.endpoint = endpoint
+        self.observer = observer
+        self.told = False
 
     def __call__(self, outcomes: Sequence[Outcome]) -> None:
         """What the sender says."""
@@ -75,10 +76,8 @@ class Told(Once):
 
     __slots__ = ("_done",)
 
-    def __init__(self, endpoint: Endpoint, observer: Observer, done: Callable[[Outcome], None]) -> None:
-        self.endpoint = endpoint
-        self.observer = observer
-        self.told = False
+    def __init__(self, endpoint: Endpoint, observer: Observer, done: Ended) -> None:
+        super().__init__(endpoint, observer)
         self._done = done
 
     def ended(self, outcome: Outcome) -> None:

@@ -111,7 +111,8 @@ class NewRows:
         moves = transaction.moves
         blobs = self._endpoints
         tenant = event.tenant
-        due_ms = now_ms + round(item.wait_s * 1000) if item.wait_s else now_ms
+        size_bytes = len(event.data)
+        due_ms = self._due_ms(item)
         states = bytearray()
         for delivery in item.deliveries:
             if delivery.lane is not None:
@@ -121,21 +122,24 @@ class NewRows:
             blob = blobs.get(endpoint_id)
             if blob is None:
                 blob = blobs[endpoint_id] = bytearray(endpoint_id)
-            ordinal = delivery.ordinal
-            key = bytearray(event.id + (_FIRST if ordinal == 1 else ordinal.to_bytes(4, "big")))
+            key = bytearray(event.id)
+            key += _FIRST if delivery.ordinal == 1 else delivery.ordinal.to_bytes(4, "big")
             lease_s = delivery.lease_s
             if lease_s is not None and self._hand_off:
                 state = _LEASED
                 lease_until_ms = now_ms + int(lease_s * 1000)
-                self._open += (key, blob, tenant, _LEASED, due_ms, 1, lease_until_ms, 1, len(event.data))
+                self._open += (key, blob, tenant, _LEASED, due_ms, 1, lease_until_ms, 1, size_bytes)
             else:
                 state = _PENDING
-                self._open += (key, blob, tenant, _PENDING, due_ms, 0, 0, 0, len(event.data))
+                self._open += (key, blob, tenant, _PENDING, due_ms, 0, 0, 0, size_bytes)
                 lanes.sooner(self.due_s, endpoint_id, item.wait_s)
             states.append(state)
             move = (tenant, endpoint_id, NEW, state)
             moves[move] = moves.get(move, 0) + 1
         return bytes(states)
+
+    def _due_ms(self, item: NewEvent) -> int:
+        return self._transaction.now_ms + round(item.wait_s * 1000)
 
     def _in_lane(self, item: NewEvent, event: Event, delivery: NewDelivery) -> int:
         transaction = self._transaction
@@ -143,7 +147,7 @@ class NewRows:
         endpoint_id = delivery.endpoint_id
         identifier = ids.delivery_id(event.id, delivery.ordinal)
         now_ms = transaction.now_ms
-        due_ms = now_ms + round(item.wait_s * 1000)
+        due_ms = self._due_ms(item)
         head, seq = lanes.append(transaction, endpoint_id, delivery.lane, identifier)
         fence = lease_until_ms = 0
         if not head:
@@ -161,7 +165,7 @@ class NewRows:
     def _fanout(self, item: NewEvent) -> None:
         transaction = self._transaction
         event = item.event
-        due_ms = transaction.now_ms + round(item.wait_s * 1000)
+        due_ms = self._due_ms(item)
         ordinal = len(item.deliveries) + 1
         row = (event.id, event.tenant, ordinal, due_ms, len(event.data), item.fanout)
         number = transaction.execute(queries.FANOUT_ADD, row).lastrowid
