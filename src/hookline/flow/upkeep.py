@@ -34,6 +34,12 @@ class _Step(msgspec.Struct):
     wanted: asyncio.Event
     pause_s: float = 0.0
     """Between two steps although there is more to do: what need not be quick leaves the store to the others."""
+    alone: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    """A step keeps its place between two awaits: one by hand waits for that of the loop."""
+
+    async def once(self) -> bool:
+        async with self.alone:
+            return await self.run()
 
 
 class Upkeep:
@@ -91,13 +97,13 @@ class Upkeep:
 
     async def once(self, name: str) -> bool:
         """One step by hand; whether there is more to do. For tests and for the start."""
-        return await self._steps[name].run()
+        return await self._steps[name].once()
 
     async def _loop(self, step: _Step) -> None:
         while True:
             step.wanted.clear()
             try:
-                more = await step.run()
+                more = await step.once()
             except Exception as error:  # noqa: BLE001 - a loop that ended silently would be the worst of failures
                 self._observer.warn("upkeep_failed", step=step.name, error=str(error) or repr(error))
                 more = False
