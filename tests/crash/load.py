@@ -35,13 +35,10 @@ class Journal:
     """How often each status was answered; 0: no answer."""
 
 
-class Publishers:
-    """Threads that publish until told to stop. One event of a thread follows the other's 202; the same id is sent
-    again until it is acknowledged."""
+class PublisherThreads:
+    """Threads that publish until told to stop."""
 
-    def __init__(self, program: Program, seed: int) -> None:
-        self.journal = Journal()
-        self._program = program
+    def __init__(self, seed: int) -> None:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(n, seed), daemon=True) for n in range(PUBLISHERS)]
 
@@ -56,6 +53,18 @@ class Publishers:
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive(), "a publisher got no acknowledgement for 60 s"
+
+    def _run(self, number: int, seed: int) -> None:
+        raise NotImplementedError
+
+
+class Publishers(PublisherThreads):
+    """One event of a thread follows the other's 202; the same id is sent again until it is acknowledged."""
+
+    def __init__(self, program: Program, seed: int) -> None:
+        super().__init__(seed)
+        self.journal = Journal()
+        self._program = program
 
     def _run(self, number: int, seed: int) -> None:
         dice = random.Random(f"{seed}/{number}")

@@ -6,16 +6,14 @@ import datetime as dt
 import http.client
 import json
 import random
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.acceptance.program import KEY, Program
-from tests.crash.load import digest
+from tests.crash.load import PublisherThreads, digest
 
-PUBLISHERS = 6
 BATCH = 4
 SHAPES = {"plain": 30, "lane": 25, "keyed": 15, "batch": 10, "later": 10, "confirm": 7, "rated": 3}
 """Shape → how often, of a hundred. An event's type is `crash.<shape>`."""
@@ -89,29 +87,20 @@ def make(journal: Journal, shape: str, number: int, count: int, dice: random.Ran
     return Wanted(names, json.dumps(events if several else events[0]).encode(), headers)
 
 
-class MixedPublishers:
+class MixedPublishers(PublisherThreads):
     """Threads that publish all shapes until told to stop. A request is sent again, unchanged, until it is acknowledged;
     some are sent once more after that. While `behind` says so they wait."""
 
     def __init__(self, program: Program, journal: Journal, seed: int, behind: Callable[[], bool]) -> None:
+        super().__init__(seed)
         self.journal = journal
         self._program = program
         self._behind = behind
-        self._stop = threading.Event()
         self._failures: list[str] = []
-        self._threads = [threading.Thread(target=self._run, args=(n, seed), daemon=True) for n in range(PUBLISHERS)]
-
-    def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
-            thread.start()
 
     def stop(self) -> None:
-        """No further event; return when every one that was meant is acknowledged."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive(), "a publisher got no acknowledgement for 60 s"
+        """The same, and nothing went wrong in a thread."""
+        super().stop()
         assert self._failures == []
 
     def _run(self, number: int, seed: int) -> None:

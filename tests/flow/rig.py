@@ -23,6 +23,7 @@ from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 from hookline.ports.store import Counts, DeliveryRow, EndpointRow, Query
 from hookline.testing.clock import ToldClock
 from hookline.testing.coroutine_sender import CoroutineSender
+from hookline.testing.faults import FaultyStore
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OK = Outcome(Kind.DELIVERED, status=200)
@@ -218,3 +219,20 @@ class Rig:
 
     async def deliveries(self, **filters: Any) -> Sequence[DeliveryRow]:
         return (await self.store.deliveries(Query(tenant="default", limit=250, **filters))).rows
+
+
+class FaultyRig(Rig):
+    """The store's answers may be held back, or be failures (`faults`)."""
+
+    def _engine(self) -> Engine:
+        self.store = SqliteStore(str(self.path), self.clock, disk_free_min_bytes=0)
+        self.faults = FaultyStore(self.store)
+        return Engine(
+            self.faults.wrapped,
+            {"http": self.sender},
+            EmbeddedQueue(),
+            self.keyring,
+            self.clock,
+            self.observer,
+            self.limits,
+        )

@@ -7,30 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hookline.adapters.queues.embedded import EmbeddedQueue
-from hookline.adapters.stores.sqlite.store import SqliteStore
-from hookline.flow.engine import Engine
-from hookline.testing.faults import FaultyStore
-from tests.flow.rig import Rig
+from tests.flow.rig import FaultyRig
 
 ORDER = {"type": "order.created", "data": {"id": 1}}
 
 
-class StallingRig(Rig):
+class StallingRig(FaultyRig):
     """The store's answers may be held back."""
-
-    def _engine(self) -> Engine:
-        self.store = SqliteStore(str(self.path), self.clock, disk_free_min_bytes=0)
-        self.faults = FaultyStore(self.store)
-        return Engine(
-            self.faults.wrapped,
-            {"http": self.sender},
-            EmbeddedQueue(),
-            self.keyring,
-            self.clock,
-            self.observer,
-            self.limits,
-        )
 
     async def until_leased(self) -> None:
         while (await self.store.counts("default")).leased == 0:

@@ -8,35 +8,17 @@ from collections import Counter
 
 import pytest
 
-from hookline.adapters.queues.embedded import EmbeddedQueue
-from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import DataError, StoreUnavailable
-from hookline.flow.engine import Engine, Limits
-from hookline.testing.faults import FaultyStore
-from tests.flow.rig import Rig
+from hookline.flow.engine import Limits
+from tests.flow.rig import FaultyRig
 
 FAIL = Outcome(Kind.RETRY, reason="server_error", status=500)
 BUSY = Outcome(Kind.RETRY, reason="rate_limited", status=429, retry_after_s=5)
 FULL = Outcome(Kind.RETRY, reason="connect", started=False)
 OUTCOMES = (FAIL, FAIL, FAIL, BUSY, FULL)
 METHODS = ("accept", "record", "claim", "claim_ids", "release", "due", "endpoints_of", "changes", "unfold", "lost")
-
-
-class FaultyRig(Rig):
-    def _engine(self) -> Engine:
-        self.store = SqliteStore(str(self.path), self.clock, disk_free_min_bytes=0)
-        self.faults = FaultyStore(self.store)
-        return Engine(
-            self.faults.wrapped,
-            {"http": self.sender},
-            EmbeddedQueue(),
-            self.keyring,
-            self.clock,
-            self.observer,
-            self.limits,
-        )
 
 
 async def _some_time(rig: FaultyRig, chance: random.Random) -> None:

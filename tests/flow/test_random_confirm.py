@@ -16,7 +16,7 @@ from hookline.core.attempt import Kind, Outcome
 from hookline.core.errors import StoreUnavailable
 from hookline.flow.engine import Limits
 from hookline.ports.sender import SendRequest
-from tests.flow.test_random import FaultyRig
+from tests.flow.rig import FaultyRig
 
 METHODS = ("confirm", "unconfirmed", "attempts", "record", "claim")
 FAIL = Outcome(Kind.RETRY, reason="server_error", status=500)
