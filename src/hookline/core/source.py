@@ -158,14 +158,15 @@ class Kept:
     """Which headers of a request an event keeps."""
 
     def __init__(self, names: Sequence[str] | None, secret: frozenset[str] = frozenset()) -> None:
-        """`secret` are names (lower case) of headers that carry a credential of this source."""
+        """`names` as `SourceSpec.headers` has them."""
         self._whole = None if names is None else frozenset(name.lower() for name in names if not name.endswith("*"))
         self._prefixes = tuple(name[:-1].lower() for name in names or () if name.endswith("*"))
-        self._secret = secret
+        self.secret = secret
+        """Lower-case names of headers that carry a credential of this source."""
 
     def __contains__(self, name: str) -> bool:
         """Whether a header of this name (lower case) is kept."""
-        if name in self._secret or name in CONNECTION_HEADERS or is_credential(name):
+        if name in self.secret or name in CONNECTION_HEADERS or is_credential(name):
             return False
         return self._whole is None or name in self._whole or name.startswith(self._prefixes)
 
