@@ -124,14 +124,14 @@ def test_what_is_no_expression_is_said(expression):
     with pytest.raises(ExpressionError):
         compile_expression(expression)
     if expression:
-        with pytest.raises(ExpressionError, match="^id: "):
+        with pytest.raises(ExpressionError, match=r"^id: "):
             check(Reading(type="body:type", id=expression))
 
 
 @pytest.mark.parametrize("split", ["Records", "header:x", "query:q", "form:", "body:a..b"])
 def test_a_split_leads_into_the_body_or_a_form(split):
     """Anything else is refused when it is configured."""
-    with pytest.raises(ExpressionError, match="^split: "):
+    with pytest.raises(ExpressionError, match=r"^split: "):
         check(Reading(type="body:type", split=split))
 
 

@@ -83,8 +83,8 @@ def event_document(event: Event, *, data: bool = True) -> dict[str, object]:
 
     As in CloudEvents, `id` is the publisher's own or ours and `time` may be that of the acceptance; `source` and
     `subject` are absent where there is none, and so is `data` where the payload cannot be read (JSON as it is, forms
-    and XML as `core.mapped` has them, text where it is a JSON object or array), or where `data` says that no filter asks
-    for it (`Filter.needs_data`), which saves the reading. Never raises.
+    and XML as `core.mapped` has them, text where it is a JSON object or array), or where `data` says that no filter
+    asks for it (`Filter.needs_data`), which saves the reading. Never raises.
     """
     document: dict[str, object] = dict(event.extensions) if event.extensions else {}
     document["id"] = event.source_id or event.public_id
