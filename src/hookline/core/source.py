@@ -241,6 +241,9 @@ class Source(msgspec.Struct, frozen=True, eq=False, dict=True):
     on_invalid: Literal["refuse", "quarantine", "accept"]
     uid: str | None = None
     token: str | None = None
+    """`tok_…`, where its address is one."""
+    addressed: bool = True
+    """Its name and id are addresses; not where a token is."""
 
     @property
     def reading(self) -> Reading:

@@ -29,6 +29,8 @@ from hookline.flow.health import HealthKeeper
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
+from hookline.flow.rejections import FLUSH_S as REJECTIONS_FLUSH_S
+from hookline.flow.rejections import Rejections
 from hookline.flow.replay_steps import Steps
 from hookline.flow.replay_worker import ReplayWorker
 from hookline.flow.report import Report
@@ -133,6 +135,8 @@ class Engine:
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
+        self.rejections = Rejections(store, self.ids, observer)
+        self.upkeep.add("rejections", self.rejections.flush, REJECTIONS_FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
         self.aside = Aside(
@@ -302,6 +306,7 @@ class Engine:
             await sender.close()
         await self.queue.close()
         await self.key_guard.close()
+        await self.rejections.close()
         await self.store.stop()
         return ended
 

@@ -16,8 +16,8 @@ _SEALED = (
 
 
 def sealed_secrets(path: str) -> Iterator[bytes]:
-    """The sealed secrets of every endpoint and source. Nothing for a file that is not there or cannot be read: what is wrong with
-    it is said by who starts the store."""
+    """The sealed secrets of every endpoint and source. Nothing for a file that is not there or cannot be read: what is
+    wrong with it is said by who starts the store."""
     if not Path(path).exists():
         return
     try:
