@@ -68,3 +68,9 @@ def any_same(offered: Iterable[bytes], expected: Iterable[bytes]) -> bool:
         for other in wanted:
             found |= hmac.compare_digest(one, other)
     return found
+
+
+def any_same_text(offered: str, expected: Iterable[str]) -> bool:
+    """Whether a text is one of the expected, over their UTF-8; all are compared."""
+    octets = (one.encode("utf-8", "surrogatepass") for one in expected)
+    return any_same([offered.encode("utf-8", "surrogatepass")], octets)
