@@ -55,8 +55,7 @@ _TOKEN: Final = re.compile(rf"{TOKEN}[0-9a-f]{{{2 * TOKEN_BYTES}}}")
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:\*|(?:\*\+)?[a-z0-9!#$&^_.+-]+)|\*/\*", re.IGNORECASE)
 _CONTENT_TYPE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _HEADER: Final = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,254}\*?")
-_READ: Final = ("type", "id", "subject", "time", "split", "default_type")
-_MERGED: Final = frozenset({"config", "answer", "metadata", "rate", "address_rate"})
+_MERGED: Final = frozenset({"config", "reading", "answer", "metadata", "rate", "address_rate"})
 _NULL: Final = b"null"
 
 _encoder = msgspec.json.Encoder()
@@ -190,21 +189,22 @@ def _check_reading(spec: SourceSpec, preset: Preset) -> None:
         check_reading(_reading(spec, preset))
     except ExpressionError as error:
         member, _, why = str(error).partition(": ")
-        raise _refused(f"This cannot be read: {why}.", f"/{member}") from None
-    if spec.default_type is not None:
+        raise _refused(f"This cannot be read: {why}.", f"/reading/{member}") from None
+    default_type = spec.reading.default_type
+    if default_type is not None:
         try:
-            check_type(spec.default_type)
+            check_type(default_type)
         except Refusal as refusal:
-            raise _refused(refusal.detail, "/default_type") from None
-        if is_operational(spec.default_type):
-            raise _refused("Types that begin with hookline. are the server's own.", "/default_type")
+            raise _refused(refusal.detail, "/reading/default_type") from None
+        if is_operational(default_type):
+            raise _refused("Types that begin with hookline. are the server's own.", "/reading/default_type")
 
 
 def _check_dedupe(spec: SourceSpec, preset: Preset) -> None:
     if spec.dedupe_window_s is not None and spec.dedupe_window_s < preset.retry_window_s:
         detail = (
             f"{preset.title} repeats a request for up to {preset.retry_window_s:g} s: a shorter window would take "
-            "repeats for new events. To take every request, set id to an empty text."
+            "repeats for new events. To take every request, set reading.id to an empty text."
         )
         raise _refused(detail, "/dedupe_window_s")
 
@@ -314,5 +314,5 @@ def build_source(
 
 
 def _reading(spec: SourceSpec, preset: Preset) -> Reading:
-    own: dict[str, str] = {name: value for name in _READ if (value := getattr(spec, name)) is not None}
+    own = {name: value for name, value in msgspec.structs.asdict(spec.reading).items() if value is not None}
     return dataclasses.replace(preset.reading, **own)

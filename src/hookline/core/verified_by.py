@@ -14,12 +14,12 @@ from hookline.core.json_text import cut, pointer
 from hookline.core.secret import MASK
 from hookline.core.verifiers import presets
 from hookline.core.verifiers.config import SECRETS_MAX, ConfigError
+from hookline.core.verifiers.custom import custom, needs
 from hookline.core.verifiers.preset import Preset
 
 CODE: Final = "invalid_source"
 NONE: Final = "none"
 _SECRET_WORDS: Final = ("secret", "password", "token", "private_key", "hmac_key", "client_state", "service_key")
-_STATIC: Final = frozenset({"static", "basic", "bearer", "jwt", "client_certificate"})
 
 Verifier = str | dict[str, Any]
 
@@ -40,8 +40,6 @@ def preset_of(verifier: Verifier) -> Preset:
 
 
 def _custom(verifier: dict[str, Any]) -> Preset:
-    from hookline.core.verifiers.custom import custom
-
     try:
         return custom(verifier)
     except ConfigError as error:
@@ -56,8 +54,6 @@ def proves_nothing(verifier: Verifier) -> bool:
 def check_config(preset: Preset, config: Mapping[str, Any]) -> None:
     """Raise `Refusal` with a pointer for a key that the verifier does not know, or whose value it cannot use. Nothing
     is required: what a request needs and is not there refuses that request."""
-    from hookline.core.verifiers.custom import needs
-
     for key, why in needs(preset, config):
         raise Refusal(CODE, f"{key} {why}.", pointer="/config" + pointer(key))
 
@@ -110,9 +106,5 @@ def masked(preset: Preset, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def credential_headers(verifier: Verifier, config: Mapping[str, Any]) -> frozenset[str]:
     """Lower-case names of the headers in which this verifier finds a credential as it is."""
-    named = {config.get("header")}
-    if isinstance(verifier, dict) and verifier.get("scheme") in _STATIC:
-        for value in verifier.values():
-            if isinstance(value, str):
-                named.update(part.removeprefix("header:") for part in value.split("|"))
+    named = (config.get("header"), verifier.get("header") if isinstance(verifier, dict) else None)
     return frozenset(name.lower() for name in named if isinstance(name, str))

@@ -27,6 +27,7 @@ from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.health import HealthKeeper
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
+from hookline.flow.quarantine import Quarantine
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
 from hookline.flow.rejections import FLUSH_S as REJECTIONS_FLUSH_S
@@ -139,6 +140,15 @@ class Engine:
         self.upkeep.add("rejections", self.rejections.flush, REJECTIONS_FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
+        self.quarantine = Quarantine(
+            store,
+            self.registry,
+            self.catalogue,
+            self.ids,
+            self.wake.notify,
+            lambda: self.upkeep.soon("unfold"),
+            observer,
+        )
         self.aside = Aside(
             self.senders, self.deliver.destinations, self.deliver.slots, self.deliver.next_in_line, clock, observer
         )

@@ -7,6 +7,7 @@ messages, and a private authority's are as good.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 SYSTEM_ROOTS: Final = "system-roots"
 SYSTEM_ROOTS_URL: Final = "system:roots"
 """No address: whoever answers a `Fetch` gives for this one the PEM texts of the authorities that its machine trusts
-(docs/decisions/0015)."""
+(docs/decisions/0015-whom-a-verifier-of-certificates-trusts.md)."""
+_END: Final = b"-----END CERTIFICATE-----"
 CERTIFICATES_MAX: Final = 1000
 RSA_BITS_MIN: Final = 2048
 RSA_BITS_MAX: Final = 8192
@@ -70,12 +72,10 @@ def system_roots(fetched: Mapping[str, Fetched]) -> tuple[Certificate, ...] | Fe
     found = fetched.get(SYSTEM_ROOTS)
     if found is None:
         return Fetch(SYSTEM_ROOTS, SYSTEM_ROOTS_URL, keep_s=86_400.0)
-    try:
-        return certificates_of(found.body)
-    except CertificateError:
-        raise Unproven(
-            "key_unavailable", "the machine's own trusted authorities could not be read", status=503
-        ) from None
+    roots = _usable(found.body) if found.status == 200 else ()
+    if not roots:
+        raise Unproven("key_unavailable", "the machine's own trusted authorities could not be read", status=503)
+    return roots
 
 
 def valid_at(certificate: Certificate, now_s: float) -> bool:
@@ -131,6 +131,21 @@ def rsa_signed(public_key: Any, signature: bytes, signed: bytes, digest: str) ->
     except InvalidSignature:
         return False
     return True
+
+
+@lru_cache(maxsize=2)
+def _usable(pem: bytes) -> tuple[Certificate, ...]:
+    """The certificates of a bundle that can be read without a doubt: machines trust some old ones that break rules,
+    and one of them must not make all others unusable."""
+    usable: list[Certificate] = []
+    for block in pem.split(_END)[:CERTIFICATES_MAX]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                usable += certificates_of(block + _END)
+            except (CertificateError, Warning):
+                continue
+    return tuple(usable)
 
 
 def _certificates(found: Fetched) -> tuple[Certificate, ...]:
