@@ -23,10 +23,10 @@ from hookline.testing.clock import ToldClock
 from hookline.web.address_rate import AddressRate
 from hookline.web.auth import PUBLISH, READ, Authority
 from hookline.web.client_address import Proxies
-from hookline.web.connection import Shared
 from hookline.web.known_head import HEAD_BYTES_MAX, LESSONS_MAX, KnownHead, learn
 from hookline.web.limits import Limits
 from hookline.web.protocol import FrontProtocol
+from hookline.web.shared import Shared
 from hookline.web.publish import Admission
 
 HEAD = b"POST /v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %b\r\nContent-Type: application/json\r\n"
