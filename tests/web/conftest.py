@@ -69,6 +69,8 @@ class NotedObserver:
     def fact(self, name: str, **fields: object) -> None:
         self.facts.append(name)
 
+    def accepted(self, events: int, deliveries: int, duplicates: int) -> None: ...
+
     def refused(self, code: str) -> None:
         self.refusals.append(code)
 
