@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -231,6 +233,8 @@ async def test_a_client_that_leaves_does_no_harm(make_rig: RigMaker) -> None:
     wire = await rig.wire()
     wire.send(raw("POST", "/in/x", b"1"))
     await rig.until(lambda: len(receiver.waiting) == 1)
+    sock: socket.socket = wire.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end is a reset
     wire.writer.transport.abort()
     await rig.until(lambda: rig.front.connections == 0)
     receiver.waiting[0](OK)
