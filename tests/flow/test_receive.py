@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from hookline.core.errors import StoreUnavailable
 from hookline.core.secret import Keyring
 from hookline.core.verifiers.verdict import Fetched
 from hookline.flow.receive import FETCHES_S_MAX
 from tests.flow.receiving import CERT_URL, CLIENT, SECRET, TOPIC, URL, Provider, Sns, github, header, provider, said
-from tests.flow.rig import Rig
+from tests.flow.rig import FaultyRig, Rig
 
 __all__ = ["provider"]
 
@@ -302,3 +304,24 @@ async def test_urls_that_are_signed_are_those_that_were_called(provider: Provide
     await provider.call(b"1", {"content-type": "application/json"}, query="?k=v%201")
     (event,) = await provider.events()
     assert (event.subject, event.source_id) == (f"{URL}/in/src?k=v%201", "v 1")
+
+
+# ----------------------------------------------------------------------------------------------------- the store
+
+
+async def test_what_the_store_does_not_take_is_not_acknowledged(tmp_path: Path) -> None:
+    """503 while it is away, before and after the commit; who comes again is stored once, whatever was lost."""
+    rig = FaultyRig(tmp_path / "flow.db")
+    await rig.start()
+    provider = Provider(rig)
+    await provider.source()
+    for after_commit in (False, True):
+        rig.faults.fail("accept", StoreUnavailable("away"), times=1, after_commit=after_commit)
+        answer = await provider.github({"n": 1}, f"d-{after_commit}")
+        assert (answer.status, said(answer)["code"]) == (503, "store_unavailable")
+        assert header(answer, "retry-after") is not None
+        rig.faults.heal()
+        assert (await provider.github({"n": 1}, f"d-{after_commit}")).status == 200
+    assert [event.source_id for event in await provider.events()] == ["d-False", "d-True"]
+    assert rig.observer.rejections["src", "store_unavailable"] == 2
+    await rig.stop()
