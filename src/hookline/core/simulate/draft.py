@@ -119,4 +119,6 @@ class Provider:
     """Where the body is not signed: the keys of the configuration that a forger does not know."""
     signs_time: bool = True
     """Whether a request can be seen to be old."""
+    limits_age: bool = True
+    """Whether an old one is refused without more; else only where the receiver has a `tolerance_s`."""
     tamper: Tamper | None = None

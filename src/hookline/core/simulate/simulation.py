@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from hookline.core.simulate.catalogue import provider_of, sample_of
 from hookline.core.simulate.changes import (
@@ -24,7 +25,11 @@ from hookline.core.simulate.draft import Draft, Provider, Sample, SimulationErro
 from hookline.core.simulate.json_style import FORMS, Style
 from hookline.core.simulate.private_key import new_key
 from hookline.core.simulate.template import Scene
+from hookline.core.simulate.token_signing import as_header
 from hookline.core.verifiers.inbound import Inbound
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SENDABLE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,8 @@ def request(
     if changes.tampered and not keys:
         draft = (provider.tamper or changed_body)(draft)
     if changes.content_type is not None:
-        draft = draft.with_header("Content-Type", changes.content_type)
+        draft = draft.with_header("Content-Type", as_header(changes.content_type))
+    draft = _checked(draft)
     body = sample.wanted.body
     wanted = replace(sample.wanted, body=scene.text(body) if isinstance(body, str) else body(scene))
     return Simulated(draft.method, draft.url, scene.url, draft.headers, draft.body, wanted)
@@ -209,8 +215,18 @@ def _headers(setting: Setting, scene: Scene, content_type: str, changes: Changes
     headers += [(name, scene.text(template)) for name, template in templates.items() if template]
     draft = Draft("", "", tuple(headers), b"")
     for name, value in changes.headers:
-        draft = draft.with_header(name, value)
+        draft = draft.with_header(name, as_header(value))
     return draft.headers
+
+
+def _checked(draft: Draft) -> Draft:
+    """Raise `SimulationError` for headers that cannot be sent."""
+    for name, value in draft.headers:
+        if not _TOKEN.fullmatch(name) or not _SENDABLE.fullmatch(value):
+            raise SimulationError(
+                f"the header {name!a} cannot be sent: its name or value has characters that none may have"
+            )
+    return draft
 
 
 def _joined(url: str, query: str) -> str:

@@ -138,6 +138,7 @@ AWS_SNS: Final = Provider(
     key="rsa",
     config_of_key=_config_of_key,
     tamper=_tamper,
+    limits_age=False,
 )
 
 PROVIDERS: Final = (AWS_SNS,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
-from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
+from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac, first_of
 from hookline.core.simulate.json_style import python
 from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import by_header, by_standard_webhooks
@@ -15,8 +15,9 @@ _GITLAB_SIGNATURE: Final = by_standard_webhooks("webhook")
 
 
 def _sign_gitlab(draft: Draft, scene: Scene, key: bytes) -> Draft:
-    """By the mode that is configured: the token as it is, or a signature."""
-    if scene.config.get("mode") != "signing_token":
+    """By the mode that is configured: the token as it is, or a signature; without one, by the secret's form."""
+    signing = first_of(scene.config["secret"]).startswith("whsec_")
+    if (scene.config.get("mode") or ("signing_token" if signing else "token")) == "token":
         return _GITLAB_TOKEN(draft, scene, key)
     return _GITLAB_SIGNATURE(draft.with_header("webhook-id", draft.header("Idempotency-Key")), scene, key)
 
@@ -77,7 +78,7 @@ GITLAB: Final = Provider(
         _gitlab("Issue Hook", "an issue was opened", _GITLAB_ISSUE),
     ),
     _sign_gitlab,
-    {"mode": "signing_token", "secret": "whsec_${base64:32}"},
+    {"secret": "whsec_${base64:32}"},
     headers={
         "User-Agent": "GitLab/18.9.0",
         "X-Gitlab-Instance": "https://gitlab.com",

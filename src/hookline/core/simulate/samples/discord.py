@@ -107,6 +107,7 @@ DISCORD: Final = Provider(
     fragments={"user": _USER},
     key="ed25519",
     config_of_key=_config_of_key,
+    limits_age=False,
 )
 
 PROVIDERS: Final = (DISCORD,)

@@ -80,6 +80,7 @@ SENDGRID: Final = Provider(
     content_type="application/json;charset=utf-8",
     key="p256",
     config_of_key=_key_config,
+    limits_age=False,
 )
 
 
@@ -158,6 +159,7 @@ MAILGUN: Final = Provider(
     headers={"User-Agent": "mailgun/treq-22.4.0"},
     style=go,
     forged=("secret",),
+    limits_age=False,
 )
 
 PROVIDERS: Final = (SENDGRID, MAILGUN)

@@ -135,6 +135,7 @@ PAYPAL: Final = Provider(
     headers={"User-Agent": "PayPal/AUHR-214.0-58375462", "Accept": "*/*", "Correlation-Id": "${hex:13}"},
     key="rsa",
     config_of_key=_config_of_key,
+    limits_age=False,
 )
 
 PROVIDERS: Final = (PAYPAL,)

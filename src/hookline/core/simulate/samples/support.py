@@ -106,6 +106,7 @@ ZENDESK: Final = Provider(
         "X-Zendesk-Webhook-Invocation-Id": "01${upper:24}",
     },
     content_type="application/json; charset=utf-8",
+    limits_age=False,
 )
 
 PROVIDERS: Final = (INTERCOM, ZENDESK)
