@@ -12,14 +12,14 @@ import pytest
 from atlassian_jwt.url_utils import hash_url
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.verifiers.made_certificates import NOW_S, public_pem
+from tests.core.verifiers.made_tokens import token
+from tests.core.verifiers.recorded import Recorded, read, reason, said, settled
 
 from hookline.core.verifiers import jira_connect
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.jira_connect import query_hashes
 from hookline.core.verifiers.verdict import Fetch, Fetched, Verified
-from tests.core.verifiers.made_certificates import NOW_S, public_pem
-from tests.core.verifiers.made_tokens import token
-from tests.core.verifiers.recorded import Recorded, read, reason, said, settled
 
 REAL = Recorded("jira_connect")
 BASE = "https://app.example.com/connect"
