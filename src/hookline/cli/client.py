@@ -68,7 +68,7 @@ class Client:
                 timeout=TIMEOUT_S,
                 trust_env=False,
                 transport=transport,
-                verify=_trusted() if url.startswith("https://") else False,  # a context for nothing costs 20 ms
+                verify=trusted() if url.startswith("https://") else False,  # a context for nothing costs 20 ms
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise usage(f"{url!r} or the key cannot be used: {error}") from None
@@ -201,7 +201,7 @@ class Client:
         return line
 
 
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """What is trusted of servers: the system's certificates, and those in HOOKLINE_CA_FILE."""
     import httpx2
 

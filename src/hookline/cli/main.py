@@ -28,6 +28,7 @@ from hookline.cli import (
     send,
     serve,
     sign,
+    simulate,
     sink,
     sources,
     tail,
@@ -80,7 +81,7 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, tail, sink, replay, sign, verify, backup, restore, openapi, version):
+for _command in (serve, demo, send, tail, sink, replay, simulate, sign, verify, backup, restore, openapi, version):
     _command.add_to(app)
 for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)

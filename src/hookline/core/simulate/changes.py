@@ -40,6 +40,9 @@ class Changes:
     """Its body has at least so many bytes, and is signed so."""
 
 
+UNCHANGED: Final = Changes()
+
+
 def with_members(value: Any, sets: tuple[tuple[str, Any], ...]) -> Any:
     """The payload with members set. Raises `SimulationError` for a path that leads nowhere."""
     for path, new in sets:
@@ -94,12 +97,12 @@ def broken(payload: bytes) -> bytes:
     return payload[: max(1, len(payload) * 2 // 3)]
 
 
-def padded(payload: bytes, size_bytes: int, content_type: str) -> bytes:
+def padded(payload: bytes, size_bytes: int, *, is_form: bool) -> bytes:
     """The payload with so many bytes at least, and still of its form."""
     missing = size_bytes - len(payload)
     if missing <= 0:
         return payload
-    if content_type.startswith("application/x-www-form-urlencoded"):
+    if is_form:
         return payload + b"&padding=" + b"x" * missing
     return payload + b" " * missing  # blanks behind JSON and XML change nothing
 
@@ -122,7 +125,7 @@ def changed_character(old: bytes) -> bytes:
     """Another digit for a digit, never 0; another letter for a letter."""
     if old.isdigit():
         return b"%d" % (int(old) % 9 + 1)
-    return b"a" if old in b"zZ" else bytes([old[0] + 1])
+    return {b"z": b"a", b"Z": b"A"}.get(old, bytes([old[0] + 1]))
 
 
 def forged(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
@@ -138,4 +141,5 @@ def forged(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _another(text: str) -> str:
-    return text[:-1] + ("x" if text[-1] != "x" else "y")
+    last = text[-1]
+    return text[:-1] + (changed_character(last.encode()).decode() if last.isascii() and last.isalnum() else "x")

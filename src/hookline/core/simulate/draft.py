@@ -76,7 +76,7 @@ class Sample:
     method: str = "POST"
     content_type: str | None = None
     """None: the provider's usual one; empty: none."""
-    style: Style | None | Literal["usual"] = "usual"
+    style: Style | Literal["usual"] | None = "usual"
     """How its payload is written; None: the template is text."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """What the receiver must be configured with for this one."""
@@ -85,6 +85,8 @@ class Sample:
     """None: as the provider usually does."""
     forged: tuple[str, ...] | None = None
     """None: as for the provider's others."""
+    sealed: bool = False
+    """Its signature is put inside the JSON, which can only be broken when it is there."""
     proven: bool = True
     """Whether anything in it proves its sender; some questions are asked by anybody."""
 
@@ -101,7 +103,7 @@ class Provider:
     """The receiver's configuration: key → template of a value that is made where none is given."""
     instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Key of `config` → other keys: where one of these is given, it is not made."""
-    secret: str = "secret"
+    credential: str = "secret"
     """The key that `--secret` is for."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Templates of the headers of every request."""
@@ -117,6 +119,6 @@ class Provider:
     """Where the body is not signed: the keys of the configuration that a forger does not know."""
     signs_time: bool = True
     """Whether a request can be seen to be old."""
+    limits_age: bool = True
+    """Whether an old one is refused without more; else only where the receiver has a `tolerance_s`."""
     tamper: Tamper | None = None
-    breaks_after: bool = False
-    """Its signature is inside the JSON: a body can only be broken when it is there."""

@@ -27,8 +27,8 @@ class HmacScheme:
     digest: Literal["sha256", "sha1"] = "sha256"
     encoding: Literal["hex", "base64"] = "hex"
     key: Literal["text", "base64", "hex"] = "text"
-    secret: str = "secret"
-    """The configuration's key for the secret; of several the first is used."""
+    credential: str = "secret"
+    """The configuration's key for the secret; of several secrets the first is used."""
     time: Literal["s", "ms", "iso"] = "s"
     time_header: str = ""
     """The header that the time is sent in, besides."""
@@ -40,7 +40,7 @@ class HmacScheme:
             draft = draft.with_header(self.time_header, time)
         parts = {"body": draft.body, "time": time.encode(), "method": draft.method.encode(), "url": scene.url.encode()}
         content = filled(self.content, draft, scene, parts)
-        mac = hmac.new(key_bytes(first_of(scene.config[self.secret]), self.key), content, self.digest).digest()
+        mac = hmac.new(key_bytes(first_of(scene.config[self.credential]), self.key), content, self.digest).digest()
         parts["signature"] = mac.hex().encode() if self.encoding == "hex" else base64.b64encode(mac)
         return draft.with_header(self.header, filled(self.value, draft, scene, parts).decode("latin-1"))
 

@@ -26,6 +26,17 @@ ROUNDS: Final = 40
 VALID_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
 VALID_UNTIL: Final = datetime(2049, 12, 31, tzinfo=UTC)
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_USAGES: Final = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 _SMALL_PRIMES: Final = tuple(n for n in range(3, 2000, 2) if all(n % d for d in range(3, math.isqrt(n) + 1, 2)))
 
 
@@ -116,7 +127,7 @@ def self_signed(pem: bytes, common_name: str) -> str:
     key = read_rsa(pem)
     name = _name(common_name)
     builder = _certificate(name, name, key.public_key(), key.public_key(), pem).add_extension(
-        _names(common_name), False
+        _names(common_name), critical=False
     )
     return _pem(builder.sign(key, hashes.SHA256()))
 
@@ -124,7 +135,6 @@ def self_signed(pem: bytes, common_name: str) -> str:
 def chain(pem: bytes, common_name: str) -> tuple[str, str]:
     """A certificate of this RSA key for this name, and that of the authority that signed it, which has a key of its
     own made of this one."""
-    from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -132,15 +142,15 @@ def chain(pem: bytes, common_name: str) -> tuple[str, str]:
     secret = hashlib.sha256(key.private_numbers().d.to_bytes(1024, "big")).digest()
     root_key = ec.derive_private_key(1 + int.from_bytes(secret, "big") % (P256_ORDER - 1), ec.SECP256R1())
     root_name = _name("Hookline simulated authority")
-    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    usage = _usage("key_cert_sign", "crl_sign")
     root = (
         _certificate(root_name, root_name, root_key.public_key(), root_key.public_key(), pem + b"root", authority=True)
-        .add_extension(usage, True)
+        .add_extension(usage, critical=True)
         .sign(root_key, hashes.SHA256(), ecdsa_deterministic=True)
     )
     leaf = (
         _certificate(_name(common_name), root_name, key.public_key(), root_key.public_key(), pem)
-        .add_extension(_names(common_name), False)
+        .add_extension(_names(common_name), critical=False)
         .sign(root_key, hashes.SHA256(), ecdsa_deterministic=True)
     )
     return _pem(leaf), _pem(root)
@@ -160,15 +170,21 @@ def _certificate(
         .serial_number(int.from_bytes(hashlib.sha256(seed).digest()[:16], "big") >> 1 | 1)
         .not_valid_before(VALID_FROM)
         .not_valid_after(VALID_UNTIL)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), False)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
     if authority:
         return builder
-    usage = x509.KeyUsage(True, False, True, False, False, False, False, False, False)
+    usage = _usage("digital_signature", "key_encipherment")
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    return builder.add_extension(usage, True).add_extension(purposes, False)
+    return builder.add_extension(usage, critical=True).add_extension(purposes, critical=False)
+
+
+def _usage(*allowed: str) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(**{name: name in allowed for name in _USAGES})
 
 
 def _name(common_name: str) -> x509.Name:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from hookline.core.simulate.catalogue import provider_of, sample_of
 from hookline.core.simulate.changes import (
     STALE_S,
+    UNCHANGED,
     Changes,
     as_xml,
     broken,
@@ -23,7 +25,11 @@ from hookline.core.simulate.draft import Draft, Provider, Sample, SimulationErro
 from hookline.core.simulate.json_style import FORMS, Style
 from hookline.core.simulate.private_key import new_key
 from hookline.core.simulate.template import Scene
+from hookline.core.simulate.token_signing import as_header
 from hookline.core.verifiers.inbound import Inbound
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SENDABLE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,8 @@ def prepared(name: str, event_type: str, config: Mapping[str, Any], dice: Dice, 
             raise SimulationError(
                 f"the configured {setting} is not that of the private key: give the one it belongs to"
             )
-    setting = Setting(provider, sample, known, (), key)
-    return replace(setting, made=tuple(name for name in setting.receiver if name not in config))
+    found = Setting(provider, sample, known, (), key)
+    return replace(found, made=tuple(name for name in found.receiver if name not in config))
 
 
 def _of_key(provider: Provider, key: bytes, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,7 +114,7 @@ def _covers(given: Any, needed: Any) -> bool:
 
 
 def request(
-    setting: Setting, now_s: float, dice: Dice, url: str, changes: Changes = Changes(), signed_url: str = ""
+    setting: Setting, now_s: float, dice: Dice, url: str, changes: Changes = UNCHANGED, signed_url: str = ""
 ) -> Simulated:
     """One request. `signed_url` is the address as the provider knows it, where that is another (and the configuration
     has no `notification_url`, which says the same). Raises `SimulationError` for what cannot be made."""
@@ -131,15 +137,16 @@ def request(
     content_type = provider.content_type if sample.content_type is None else sample.content_type
     payload = _payload(setting, scene, changes)
     if changes.size_bytes:
-        payload = padded(payload, changes.size_bytes, content_type)
+        payload = padded(payload, changes.size_bytes, is_form=_style(setting) in FORMS)
     draft = Draft(sample.method, _joined(url, query), _headers(setting, scene, content_type, changes), payload)
     draft = (sample.sign or provider.sign)(draft, scene, setting.key)
-    if changes.malformed and provider.breaks_after:
+    if changes.malformed and sample.sealed:
         draft = draft.with_body(broken(draft.body))
     if changes.tampered and not keys:
         draft = (provider.tamper or changed_body)(draft)
     if changes.content_type is not None:
-        draft = draft.with_header("Content-Type", changes.content_type)
+        draft = draft.with_header("Content-Type", as_header(changes.content_type))
+    draft = _checked(draft)
     body = sample.wanted.body
     wanted = replace(sample.wanted, body=scene.text(body) if isinstance(body, str) else body(scene))
     return Simulated(draft.method, draft.url, scene.url, draft.headers, draft.body, wanted)
@@ -154,7 +161,7 @@ def simulate(
     url: str,
     *,
     key: bytes = b"",
-    changes: Changes = Changes(),
+    changes: Changes = UNCHANGED,
 ) -> Inbound:
     """One request of a provider to `url`, as a verifier sees it, signed with what `config` and `key` say. Raises
     `SimulationError`."""
@@ -164,9 +171,9 @@ def simulate(
 def _payload(setting: Setting, scene: Scene, changes: Changes) -> bytes:
     """The payload's bytes, before the provider's envelope and signature."""
     sample, provider = setting.sample, setting.provider
-    style: Style | None = provider.style if sample.style == "usual" else sample.style
+    style = _style(setting)
     is_form = style in FORMS or not sample.data
-    if changes.xml and (is_form or style is None or provider.breaks_after):
+    if changes.xml and (is_form or style is None or sample.sealed):
         raise SimulationError(f"{sample.type} of {provider.name} cannot be XML instead of what it is")
     if changes.malformed and is_form:
         raise SimulationError(f"{sample.type} of {provider.name} has no body that could be malformed")
@@ -179,12 +186,17 @@ def _payload(setting: Setting, scene: Scene, changes: Changes) -> bytes:
             raise SimulationError(f"the payload of {sample.type} is not JSON: give it whole")
         payload = scene.text(sample.data).encode()
     else:
-        value = _value(setting, scene, changes, style)
+        value = _value(setting, scene, changes)
         payload = as_xml(value) if changes.xml else style(value).encode()
-    return broken(payload) if changes.malformed and not provider.breaks_after else payload
+    return broken(payload) if changes.malformed and not sample.sealed else payload
 
 
-def _value(setting: Setting, scene: Scene, changes: Changes, style: Style) -> Any:
+def _style(setting: Setting) -> Style | None:
+    style = setting.sample.style
+    return setting.provider.style if style == "usual" else style
+
+
+def _value(setting: Setting, scene: Scene, changes: Changes) -> Any:
     if changes.data is None:
         value = scene.value(json.loads(setting.sample.data or "null"), setting.provider.fragments)
     else:
@@ -203,8 +215,18 @@ def _headers(setting: Setting, scene: Scene, content_type: str, changes: Changes
     headers += [(name, scene.text(template)) for name, template in templates.items() if template]
     draft = Draft("", "", tuple(headers), b"")
     for name, value in changes.headers:
-        draft = draft.with_header(name, value)
+        draft = draft.with_header(name, as_header(value))
     return draft.headers
+
+
+def _checked(draft: Draft) -> Draft:
+    """Raise `SimulationError` for headers that cannot be sent."""
+    for name, value in draft.headers:
+        if not _TOKEN.fullmatch(name) or not _SENDABLE.fullmatch(value):
+            raise SimulationError(
+                f"the header {name!a} cannot be sent: its name or value has characters that none may have"
+            )
+    return draft
 
 
 def _joined(url: str, query: str) -> str:

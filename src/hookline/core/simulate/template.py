@@ -4,13 +4,13 @@ A place is `${kind:argument#label}`. With a label it is remembered: `${#label}` 
 
     ${uuid} ${hex:40} ${digits:10} ${base62:24} ${upper:17} ${lower:8}      ids of so many characters
     ${base64:32} ${base64url:32}                                            so many bytes
-    ${int:1-9999} ${pick:one|two} ${decimal:label}                          numbers; one of several; cents as 12.34 (`a-b+c`, too)
+    ${int:1-9999} ${pick:one|two} ${decimal:label}                          numbers; one of several; cents as 12.34
     ${s} ${ms} ${sf} ${iso} ${iso.3} ${day}  each also as ${s-3600}         the request's time, or so many s before it
     ${at} ${at.3}                                                           as iso, with +00:00; with +0000
     ${config:key} ${url} ${origin}                                          the receiver's configuration and address
 
-In JSON, a text that is one place of a number (`int`, `s`, `ms`, `sf`: s with its fraction) becomes a number; `${'s}` stays a text. A text that is
-`@name` becomes the fragment of this name.
+`decimal` takes sums of labels, too (`a-b`). In JSON, a text that is one place of a number (`int`, `s`, `ms`, and `sf`:
+s with its fraction) becomes a number; `${'s}` stays a text. A text that is `@name` becomes the fragment of this name.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ from hookline.core.simulate.dice import BASE62, HEX, LOWER, UPPER, Dice
 _PLACE: Final = re.compile(r"\$\{(')?([a-z][a-z0-9.]*)?(?::([^#}]*))?(?:([+-][0-9]+))?(?:#([a-z_0-9]+))?\}")
 _SUM: Final = re.compile(r"([+-]?)([a-z_0-9]+)")
 _ALPHABETS: Final = {"hex": HEX, "base62": BASE62, "upper": UPPER, "lower": LOWER}
+
+
+def composed(template: str, **parts: object) -> str:
+    """A template made of others: each `@name@` becomes the part of this name."""
+    for name, part in parts.items():
+        template = template.replace(f"@{name}@", str(part))
+    return template
 
 
 def iso(at_s: float, digits: int = 0) -> str:

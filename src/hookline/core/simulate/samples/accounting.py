@@ -8,20 +8,22 @@ from urllib.parse import quote
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac, first_of
 from hookline.core.simulate.json_style import xero
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import basic
 
-_XERO_TAIL: Final = '"firstEventSequence": %s, "lastEventSequence": %s, "entropy": "${upper:20}"}'
+_XERO_TAIL: Final = '"firstEventSequence": @number@, "lastEventSequence": @number@, "entropy": "${upper:20}"}'
 
 
 def _xero(category: str, kind: str, says: str, resource: str) -> Sample:
-    event = (
-        """{"resourceUrl": "https://api.xero.com/api.xro/2.0/%s/${uuid#resource}", "resourceId": "${#resource}",
-        "eventDateUtc": "${iso.3-2}", "eventType": "%s", "eventCategory": "%s", "tenantId":
-        "c2cc9b6e-9458-4c7d-93cc-f02b81b0594f", "tenantType": "ORGANISATION"}"""
-    ) % (resource, kind, category)
-    sequence = '"${#sequence}"'
-    tail = _XERO_TAIL % (sequence, sequence)
+    event = composed(
+        """{"resourceUrl": "https://api.xero.com/api.xro/2.0/@resource@/${uuid#resource}", "resourceId": "${#resource}",
+        "eventDateUtc": "${iso.3-2}", "eventType": "@kind@", "eventCategory": "@category@", "tenantId":
+        "c2cc9b6e-9458-4c7d-93cc-f02b81b0594f", "tenantType": "ORGANISATION"}""",
+        resource=resource,
+        kind=kind,
+        category=category,
+    )
+    tail = composed(_XERO_TAIL, number='"${#sequence}"')
     return Sample(f"{category}.{kind}", says, f'{{"events": [{event}], {tail}', {"sequence": "${int:1-99999}"})
 
 
@@ -33,7 +35,7 @@ XERO: Final = Provider(
         Sample(
             "intent_to_receive",
             "a first question, several times: 200 for those well signed, 401 for those wrongly signed",
-            '{"events": [], ' + _XERO_TAIL % ("0", "0"),
+            '{"events": [], ' + composed(_XERO_TAIL, number=0),
         ),
     ),
     by_hmac(HmacScheme("x-xero-signature", encoding="base64")),
@@ -46,10 +48,12 @@ XERO: Final = Provider(
 
 
 def _quickbooks(entity: str, operation: str, says: str) -> Sample:
-    data = (
-        """{"eventNotifications": [{"realmId": "1185883450", "dataChangeEvent": {"entities": [{"name": "%s",
-        "id": "${'int:1-9999}", "operation": "%s", "lastUpdated": "${iso.3-2}"}]}}]}"""
-    ) % (entity, operation)
+    data = composed(
+        """{"eventNotifications": [{"realmId": "1185883450", "dataChangeEvent": {"entities": [{"name": "@entity@",
+        "id": "${'int:1-9999}", "operation": "@operation@", "lastUpdated": "${iso.3-2}"}]}}]}""",
+        entity=entity,
+        operation=operation,
+    )
     return Sample(f"{entity}.{operation}", says, data)
 
 
@@ -104,12 +108,15 @@ _DECLINED: Final = """"transaction": {"id": "txn_${base62:16}", "customer_id": "
 
 
 def _chargebee(event: str, says: str, content: str) -> Sample:
-    data = (
+    data = composed(
         """{"id": "ev_${base62:16}", "occurred_at": "${s-1}", "source": "api", "user": "full_access_key_v1",
-        "object": "event", "api_version": "v2", "content": {%s, %s}, "event_type": "%s",
+        "object": "event", "api_version": "v2", "content": {@content@, @customer@}, "event_type": "@event@",
         "webhook_status": "scheduled", "webhooks": [{"id": "whv2_${base62:17}", "webhook_status": "scheduled",
-        "object": "webhook"}]}"""
-    ) % (content, _CUSTOMER, event)
+        "object": "webhook"}]}""",
+        content=content,
+        customer=_CUSTOMER,
+        event=event,
+    )
     return Sample(event, says, data)
 
 
@@ -121,7 +128,7 @@ CHARGEBEE: Final = Provider(
     ),
     _sign_chargebee,
     {"username": "chargebee", "password": "${base62:32}"},
-    secret="password",
+    credential="password",
     instead={"username": ("secret",), "password": ("secret",)},
     headers={"User-Agent": "ChargeBee", "Accept": "*/*"},
     content_type="application/json;charset=UTF-8",

@@ -12,10 +12,10 @@ from hookline.core.simulate.changes import changed
 from hookline.core.simulate.draft import Draft, Provider, Sample, SimulationError
 from hookline.core.simulate.hmac_signing import HmacScheme, first_of, key_bytes
 from hookline.core.simulate.json_style import compact
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import basic
 
-_HEADER: Final = HmacScheme("HmacSignature", encoding="base64", key="hex", secret="hmac_key")
+_HEADER: Final = HmacScheme("HmacSignature", encoding="base64", key="hex", credential="hmac_key")
 _FIELDS: Final = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference")
 
 
@@ -59,21 +59,27 @@ def _tamper(draft: Draft) -> Draft:
 
 
 def _payment(event: str, says: str, success: str, more: str) -> Sample:
-    data = (
+    data = composed(
         """{"live": "false", "notificationItems": [{"NotificationRequestItem": {"additionalData": {
         "authCode": "${digits:6}", "cardSummary": "7777", "expiryDate": "8/2031"},
-        "amount": {"currency": "EUR", "value": "${int:500-90000}"}, "eventCode": "%s", "eventDate": "${at}",
-        "merchantAccountCode": "TestMerchant", "merchantReference": "order-${digits:6}", %s
-        "pspReference": "${upper:16}", "reason": "%s", "success": "%s"}}]}"""
-    ) % (event, more, "Refused" if success == "false" else "033899:7777:8/2031", success)
-    return Sample(event, says, data, config={"mode": "standard"})
+        "amount": {"currency": "EUR", "value": "${int:500-90000}"}, "eventCode": "@event@", "eventDate": "${at}",
+        "merchantAccountCode": "TestMerchant", "merchantReference": "order-${digits:6}", @more@
+        "pspReference": "${upper:16}", "reason": "@reason@", "success": "@success@"}}]}""",
+        event=event,
+        more=more,
+        reason="Refused" if success == "false" else "033899:7777:8/2031",
+        success=success,
+    )
+    return Sample(event, says, data, config={"mode": "standard"}, sealed=True)
 
 
 def _header(event: str, says: str, more: str) -> Sample:
-    data = (
+    data = composed(
         """{"data": {"balancePlatform": "YOUR_BALANCE_PLATFORM", "id": "${upper:16}", "creationDate": "${at-2}",
-        "description": "Payout – café", %s}, "environment": "test", "timestamp": "${iso.3}", "type": "%s"}"""
-    ) % (more, event)
+        "description": "Payout – café", @more@}, "environment": "test", "timestamp": "${iso.3}", "type": "@event@"}""",
+        more=more,
+        event=event,
+    )
     return Sample(event, says, data, config={"mode": "header"})
 
 
@@ -89,7 +95,7 @@ ADYEN: Final = Provider(
         _header(
             "balancePlatform.transfer.created",
             "a transfer was made (mode header)",
-            '"amount": {"value": "${int:500-90000}", "currency": "EUR"}, "status": "authorised", "type": "bankTransfer"',
+            '"amount": {"value": "${int:500-90000}", "currency": "EUR"}, "status": "booked", "type": "bankTransfer"',
         ),
         _header(
             "balancePlatform.accountHolder.updated",
@@ -99,12 +105,11 @@ ADYEN: Final = Provider(
     ),
     _sign,
     {"hmac_key": "${hex:64}"},
-    secret="hmac_key",
+    credential="hmac_key",
     headers={"User-Agent": "Adyen HttpClient 1.0"},
     content_type="application/json; charset=utf-8",
     signs_time=False,
     tamper=_tamper,
-    breaks_after=True,
 )
 
 PROVIDERS: Final = (ADYEN,)

@@ -30,14 +30,16 @@ ZAPIER: Final = Provider(
         Sample(
             "new_row",
             "a Zap's action POST: a row was added to a table",
-            """{"id": "${uuid}", "event": "new_row", "row": "${'int:2-9999}", "name": "Zoë Doe", "email": "zoe@example.com",
+            """{"id": "${uuid}", "event": "new_row", "row": "${'int:2-9999}", "name": "Zoë Doe", "email":
+            "zoe@example.com",
             "total": "${decimal:total}", "created_at": "${iso}"}""",
             {"total": "${int:500-90000}"},
         ),
         Sample(
             "new_lead",
             "the same as a form",
-            """{"id": "${uuid}", "event": "new_lead", "name": "Zoë Doe", "email": "zoe@example.com", "source": "facebook",
+            """{"id": "${uuid}", "event": "new_lead", "name": "Zoë Doe", "email": "zoe@example.com", "source":
+            "facebook",
             "created_at": "${iso}"}""",
             style=form,
             content_type="application/x-www-form-urlencoded",
@@ -72,9 +74,9 @@ IFTTT: Final = Provider(
         ),
         Sample("setup", "IFTTT prepares a test of the service", "", content_type=""),
     ),
-    by_header("IFTTT-Service-Key", secret="service_key"),
+    by_header("IFTTT-Service-Key", credential="service_key"),
     {"service_key": "${base64url:48}"},
-    secret="service_key",
+    credential="service_key",
     headers={
         "User-Agent": "IFTTT-Protocol/v1",
         "Accept": "application/json",

@@ -11,7 +11,7 @@ from hookline.core.simulate.changes import changed
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.json_style import compact, spaced
 from hookline.core.simulate.private_key import key_id, rsa_signature, self_signed
-from hookline.core.simulate.template import Scene, iso
+from hookline.core.simulate.template import Scene, composed, iso
 
 _ARN_DEFAULT: Final = "arn:aws:sns:us-west-2:123456789012:hookline-simulated"
 _SIGNED: Final = {
@@ -76,11 +76,11 @@ _S3: Final = """{"Records": [{"eventVersion": "2.1", "eventSource": "aws:s3", "a
     "s3": {"s3SchemaVersion": "1.0", "configurationId": "uploads",
         "bucket": {"name": "example-uploads", "ownerIdentity": {"principalId": "A${upper:13}"},
             "arn": "arn:aws:s3:::example-uploads"},
-        "object": {"key": "invoices/caf%C3%A9+2025/@name@.pdf"@content@, "sequencer": "00${upper:16}"}}}]}"""
+        "object": {"key": "invoices/caf%C3%A9+2025/${hex:8}.pdf"@content@, "sequencer": "00${upper:16}"}}}]}"""
 
 
 def _s3(event: str, says: str, content: str) -> Sample:
-    data = _S3.replace("@event@", event).replace("@content@", content).replace("@name@", "${hex:8}")
+    data = composed(_S3, event=event, content=content)
     return Sample(event, says, data, headers=_kind("Notification"))
 
 
@@ -126,7 +126,7 @@ AWS_SNS: Final = Provider(
     ),
     _sign,
     {"topic_arn": _ARN_DEFAULT},
-    secret="",
+    credential="",
     headers={
         "User-Agent": "Amazon Simple Notification Service Agent",
         "x-amz-sns-message-id": "${uuid}",
@@ -138,6 +138,7 @@ AWS_SNS: Final = Provider(
     key="rsa",
     config_of_key=_config_of_key,
     tamper=_tamper,
+    limits_age=False,
 )
 
 PROVIDERS: Final = (AWS_SNS,)

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from hookline.core.simulate.changes import changed_character
 from hookline.core.simulate.draft import Draft, Provider, Sample, Wanted
 from hookline.core.simulate.hmac_signing import first_of
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import unsigned
 
 
@@ -43,11 +43,11 @@ def _answer(scene: Scene) -> str:
 
 _NOTICE: Final = """<?xml version="1.0" encoding="UTF-8"?>
 <notification>
-  <kind>%s</kind>
+  <kind>@kind@</kind>
   <timestamp type="datetime">${iso}</timestamp>
-  <source-merchant-id>%s</source-merchant-id>
+  <source-merchant-id>${config:merchant_id}</source-merchant-id>
   <subject>
-%s
+@subject@
   </subject>
 </notification>
 """
@@ -58,11 +58,11 @@ _SUBSCRIPTION: Final = """    <subscription>
       <billing-period-end-date type="date">${day+2592000}</billing-period-end-date>
       <next-billing-date type="date">${day+2592000}</next-billing-date>
       <plan-id>monthly</plan-id>
-      <price>%s</price>
-      <status>%s</status>
+      <price>${decimal:amount}</price>
+      <status>@status@</status>
       <add-ons type="array"/>
       <discounts type="array"/>
-      <transactions type="array">%s</transactions>
+      <transactions type="array">@transactions@</transactions>
     </subscription>"""
 _TRANSACTION: Final = """
         <transaction>
@@ -108,7 +108,7 @@ _DISPUTE: Final = """    <dispute>
 
 
 def _notice(kind: str, says: str, subject: str) -> Sample:
-    data = _NOTICE % (kind, "${config:merchant_id}", subject)
+    data = composed(_NOTICE, kind=kind, subject=subject)
     return Sample(kind, says, data, {"amount": "${int:500-90000}"}, style=None)
 
 
@@ -118,12 +118,12 @@ BRAINTREE: Final = Provider(
         _notice(
             "subscription_charged_successfully",
             "a subscription was paid",
-            _SUBSCRIPTION % ("${decimal:amount}", "Active", _TRANSACTION),
+            composed(_SUBSCRIPTION, status="Active", transactions=_TRANSACTION),
         ),
         _notice(
             "subscription_canceled",
             "a subscription has ended",
-            _SUBSCRIPTION % ("${decimal:amount}", "Canceled", ""),
+            composed(_SUBSCRIPTION, status="Canceled", transactions=""),
         ),
         _notice("dispute_opened", "a payment was disputed", _DISPUTE),
         Sample(
@@ -141,7 +141,7 @@ BRAINTREE: Final = Provider(
     ),
     _sign,
     {"public_key": "${lower:16}", "private_key": "${hex:32}", "merchant_id": "${lower:16}"},
-    secret="private_key",
+    credential="private_key",
     headers={"User-Agent": "Braintree-Webhooks", "Accept": "*/*"},
     content_type="application/x-www-form-urlencoded",
     signs_time=False,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
-from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
+from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac, first_of
 from hookline.core.simulate.json_style import python
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import by_header, by_standard_webhooks
 
 _GITLAB_TOKEN: Final = by_header("X-Gitlab-Token")
@@ -15,8 +15,9 @@ _GITLAB_SIGNATURE: Final = by_standard_webhooks("webhook")
 
 
 def _sign_gitlab(draft: Draft, scene: Scene, key: bytes) -> Draft:
-    """By the mode that is configured: the token as it is, or a signature."""
-    if scene.config.get("mode") != "signing_token":
+    """By the mode that is configured: the token as it is, or a signature; without one, by the secret's form."""
+    signing = first_of(scene.config["secret"]).startswith("whsec_")
+    if (scene.config.get("mode") or ("signing_token" if signing else "token")) == "token":
         return _GITLAB_TOKEN(draft, scene, key)
     return _GITLAB_SIGNATURE(draft.with_header("webhook-id", draft.header("Idempotency-Key")), scene, key)
 
@@ -33,7 +34,8 @@ _REPOSITORY: Final = """{"name": "Diaspora", "url": "git@gitlab.com:mike/diaspor
 _PERSON: Final = """{"id": 4, "name": "John Smith", "username": "jsmith",
     "avatar_url": "https://s.gravatar.com/avatar/d4c74594d841139328695756648b6bd6?s=8", "email": "[REDACTED]"}"""
 
-_GITLAB_PUSH: Final = """{"object_kind": "push", "event_name": "push", "before": "${hex:40}", "after": "${hex:40#after}",
+_GITLAB_PUSH: Final = """{"object_kind": "push", "event_name": "push", "before": "${hex:40}", "after":
+    "${hex:40#after}",
     "ref": "refs/heads/main", "ref_protected": true, "checkout_sha": "${#after}", "message": null, "user_id": 4,
     "user_name": "John Smith", "user_username": "jsmith", "user_email": "", "user_avatar":
     "https://s.gravatar.com/avatar/d4c74594d841139328695756648b6bd6?s=8", "project_id": 15, "project": "@project",
@@ -46,7 +48,8 @@ _GITLAB_MERGE: Final = """{"object_kind": "merge_request", "event_type": "merge_
     "project": "@project", "object_attributes": {"assignee_id": 4, "author_id": 4, "created_at": "${iso-2}",
         "description": "Closes #42", "draft": false, "head_pipeline_id": null, "id": "${int:100000-9999999}",
         "iid": "${int:1-999#iid}", "merge_status": "unchecked", "source_branch": "retry", "source_project_id": 15,
-        "state": "opened", "state_id": 1, "target_branch": "main", "target_project_id": 15, "title": "Retry with backoff",
+        "state": "opened", "state_id": 1, "target_branch": "main", "target_project_id": 15, "title":
+        "Retry with backoff",
         "updated_at": "${iso-2}", "url": "https://gitlab.com/mike/diaspora/-/merge_requests/${#iid}",
         "source": "@project", "target": "@project", "last_commit": {"id": "${hex:40}", "message": "Retry",
             "timestamp": "${at-60}", "author": {"name": "John Smith", "email": "[REDACTED]"}},
@@ -75,7 +78,7 @@ GITLAB: Final = Provider(
         _gitlab("Issue Hook", "an issue was opened", _GITLAB_ISSUE),
     ),
     _sign_gitlab,
-    {"mode": "signing_token", "secret": "whsec_${base64:32}"},
+    {"secret": "whsec_${base64:32}"},
     headers={
         "User-Agent": "GitLab/18.9.0",
         "X-Gitlab-Instance": "https://gitlab.com",
@@ -89,7 +92,8 @@ GITLAB: Final = Provider(
 _BB_REPO: Final = """{"type": "repository", "full_name": "team_name/repo_name", "links": {
     "self": {"href": "https://api.bitbucket.org/2.0/repositories/team_name/repo_name"},
     "html": {"href": "https://bitbucket.org/team_name/repo_name"}}, "name": "repo_name", "scm": "git",
-    "website": null, "owner": "@actor", "workspace": {"type": "workspace", "uuid": "{bf2ac2a2-9d5e-4a3c-8b1e-2d7c7b6f4e10}",
+    "website": null, "owner": "@actor", "workspace": {"type": "workspace", "uuid":
+    "{bf2ac2a2-9d5e-4a3c-8b1e-2d7c7b6f4e10}",
     "name": "Team", "slug": "team_name"}, "is_private": true, "project": null,
     "uuid": "{673a6070-3421-46c9-9d48-90745f7bfe8e}", "parent": null}"""
 _BB_ACTOR: Final = """{"display_name": "Zoë Doe", "links": {"self": {"href":
@@ -107,7 +111,8 @@ _BB_PULL: Final = """{"repository": "@repo", "actor": "@actor", "pullrequest": {
     "type": "pullrequest", "id": "${int:1-9999#pull}", "title": "Retry with backoff", "description": "Closes #42",
     "state": "OPEN", "draft": false, "merge_commit": null, "close_source_branch": false, "closed_by": null,
     "author": "@actor", "reason": "", "created_on": "${at-2}", "updated_on": "${at-1}",
-    "destination": {"branch": {"name": "main"}, "commit": {"hash": "${hex:12}", "type": "commit"}, "repository": "@repo"},
+    "destination": {"branch": {"name": "main"}, "commit": {"hash": "${hex:12}", "type": "commit"}, "repository":
+    "@repo"},
     "source": {"branch": {"name": "retry"}, "commit": {"hash": "${hex:12}", "type": "commit"}, "repository": "@repo"},
     "reviewers": [], "participants": [], "links": {"html": {"href":
     "https://bitbucket.org/team_name/repo_name/pull-requests/${#pull}"}}}}"""
@@ -161,18 +166,18 @@ _LINEAR_COMMENT: Final = """{"action": "create", "actor": {"id": "b5ea5f1f-8adc-
 
 
 def _linear(event: str, action: str, says: str, data: str) -> Sample:
-    return Sample(f"{event}.{action}", says, data.replace("@action@", action), headers={"Linear-Event": event})
+    return Sample(f"{event}.{action}", says, composed(data, action=action), headers={"Linear-Event": event})
 
 
 LINEAR: Final = Provider(
     "linear",
     (
-        _linear("Issue", "create", "an issue was created", _LINEAR_ISSUE.replace("@more@", "")),
+        _linear("Issue", "create", "an issue was created", composed(_LINEAR_ISSUE, more="")),
         _linear(
             "Issue",
             "update",
             "an issue was changed",
-            _LINEAR_ISSUE.replace("@more@", ', "updatedFrom": {"updatedAt": "${iso.3-600}", "priority": 0}'),
+            composed(_LINEAR_ISSUE, more=', "updatedFrom": {"updatedAt": "${iso.3-600}", "priority": 0}'),
         ),
         _linear("Comment", "create", "somebody wrote about an issue", _LINEAR_COMMENT),
     ),

@@ -8,6 +8,7 @@ from typing import Any, Final
 from hookline.core.simulate.draft import Provider, Sample, Wanted
 from hookline.core.simulate.json_style import by_name
 from hookline.core.simulate.private_key import raw_public
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import by_ed25519
 
 
@@ -30,7 +31,8 @@ _INTERACTION: Final = """{"app_permissions": "562949953601536", "application_id"
     "guild_locale": "en-US", "id": "${digits:19}", "locale": "de",
     "member": {"avatar": null, "banner": null, "communication_disabled_until": null, "deaf": false, "flags": 0,
         "joined_at": "2017-05-29T17:55:45.620000+00:00", "mute": false, "nick": null, "pending": false,
-        "permissions": "2251799813685247", "premium_since": null, "roles": ["539082325061836999"], "unusual_dm_activity_until": null,
+        "permissions": "2251799813685247", "premium_since": null, "roles": ["539082325061836999"],
+        "unusual_dm_activity_until": null,
         "user": "@user"},
     @message@"token": "${base62:180}", "type": @type@, "version": 1}"""
 
@@ -46,15 +48,17 @@ _COMMAND: Final = """{"id": "771825006014889984", "name": "order", "options": [{
 
 
 def _interaction(name: str, says: str, number: int, data: str, message: str = "") -> Sample:
-    text = _INTERACTION.replace("@data@", data).replace("@type@", str(number)).replace("@message@", message)
+    text = composed(_INTERACTION, data=data, type=number, message=message)
     return Sample(name, says, text, config={"mode": "interactions"})
 
 
 def _event(name: str, says: str, data: str) -> Sample:
-    text = (
-        '{"application_id": "775799577604522054", "event": {"data": %s, "timestamp": "${iso.6}", "type": "%s"},'
-        ' "type": 1, "version": 1}'
-    ) % (data, name)
+    text = composed(
+        '{"application_id": "775799577604522054", "event": {"data": @data@, "timestamp": "${iso.6}", "type": "@name@"},'
+        ' "type": 1, "version": 1}',
+        data=data,
+        name=name,
+    )
     return Sample(name, says, text, config={"mode": "webhook_events"})
 
 
@@ -97,12 +101,13 @@ DISCORD: Final = Provider(
     ),
     by_ed25519,
     {},
-    secret="",
+    credential="",
     headers={"User-Agent": "Discord-Interactions/1.0 (+https://discord.com)"},
     style=by_name,
     fragments={"user": _USER},
     key="ed25519",
     config_of_key=_config_of_key,
+    limits_age=False,
 )
 
 PROVIDERS: Final = (DISCORD,)

@@ -7,6 +7,7 @@ from typing import Final
 from hookline.core.simulate.draft import Provider, Sample, Wanted
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
 from hookline.core.simulate.json_style import go, python
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import unsigned
 
 _ENVELOPE: Final = """{"event": "@event@", "apiVersion": "v2.1",
@@ -25,7 +26,7 @@ _ENVELOPE: Final = """{"event": "@event@", "apiVersion": "v2.1",
 
 
 def _envelope(event: str, says: str, status: str, more: str) -> Sample:
-    data = _ENVELOPE.replace("@event@", event).replace("@status@", status).replace("@more@", more)
+    data = composed(_ENVELOPE, event=event, status=status, more=more)
     return Sample(event, says, data)
 
 
@@ -51,7 +52,8 @@ DOCUSIGN: Final = Provider(
     signs_time=False,
 )
 
-_CHANGED: Final = """{"list_folder": {"accounts": ["dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc", "dbid:AA${base64url:26}"]},
+_CHANGED: Final = """{"list_folder": {"accounts": ["dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc",
+    "dbid:AA${base64url:26}"]},
     "delta": {"users": ["${int:10000000-99999999}", "${int:10000000-99999999}"]}}"""
 _TEAM_CHANGED: Final = """{"list_folder": {"teams": {"dbtid:AACo3hWLWEUT06M8Fi9D4oVgAU65kaHBd0I":
     ["dbmid:AA${base64url:26}"]}}, "delta": {"teams": {"5": ["${int:10000000-99999999}"]}}}"""
@@ -81,15 +83,16 @@ DROPBOX: Final = Provider(
     signs_time=False,
 )
 
-_FORM: Final = """{"event_id": "01${upper:24}", "event_type": "%s", "form_response": {"form_id": "lT4Z3j",
-    "token": "${hex:32#token}", "landed_at": "${iso-90}"%s, "hidden": {"user_id": "${digits:6}"},
+_FORM: Final = """{"event_id": "01${upper:24}", "event_type": "@event@", "form_response": {"form_id": "lT4Z3j",
+    "token": "${hex:32#token}", "landed_at": "${iso-90}"@more@, "hidden": {"user_id": "${digits:6}"},
     "calculated": {"score": "${int:0-20}"}, "variables": [{"key": "score", "type": "number", "number": 4}],
     "definition": {"id": "lT4Z3j", "title": "Webhooks & cafés", "fields": [
         {"id": "DlXFaesGBpoF", "ref": "readable_ref_long_text", "type": "long_text", "title": "What is it like?",
             "allow_multiple_selections": false, "allow_other_choice": false},
         {"id": "SMEUb7VJz92Q", "ref": "readable_ref_email", "type": "email", "title": "What is your address?",
             "allow_multiple_selections": false, "allow_other_choice": false}]},
-    "answers": [{"type": "text", "text": "It's <cold> right now 😀", "field": {"id": "DlXFaesGBpoF", "type": "long_text",
+    "answers": [{"type": "text", "text": "It's <cold> right now 😀", "field": {"id": "DlXFaesGBpoF", "type":
+    "long_text",
         "ref": "readable_ref_long_text"}}, {"type": "email", "email": "zoe@example.com", "field":
         {"id": "SMEUb7VJz92Q", "type": "email", "ref": "readable_ref_email"}}]}}"""
 
@@ -99,10 +102,12 @@ TYPEFORM: Final = Provider(
         Sample(
             "form_response",
             "somebody has filled in a form",
-            _FORM % ("form_response", ', "submitted_at": "${iso}"'),
+            composed(_FORM, event="form_response", more=', "submitted_at": "${iso}"'),
         ),
         Sample(
-            "form_response_partial", "somebody has filled in a part of a form", _FORM % ("form_response_partial", "")
+            "form_response_partial",
+            "somebody has filled in a part of a form",
+            composed(_FORM, event="form_response_partial", more=""),
         ),
     ),
     by_hmac(HmacScheme("Typeform-Signature", value="sha256={signature}", encoding="base64")),

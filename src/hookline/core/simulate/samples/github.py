@@ -7,6 +7,7 @@ from typing import Final
 
 from hookline.core.simulate.draft import Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
+from hookline.core.simulate.template import composed
 
 _API: Final = "https://api.github.com"
 _REPO: Final = f"{_API}/repos/octo-org/hello-world"
@@ -135,16 +136,22 @@ def _repository() -> str:
 _SENDER: Final = '"repository": "@repository", "sender": "@sender"'
 _PERSON: Final = '{"name": "Mona Lisa", "email": "mona@example.com", "username": "octocat"}'
 
-_COMMIT: Final = """{"id": "${#after}", "tree_id": "${hex:40}", "distinct": true, "message": "Fix the naïve retry\\n\\nCloses #42",
+_COMMIT: Final = composed(
+    """{"id": "${#after}", "tree_id": "${hex:40}", "distinct": true, "message": "Fix the naïve retry\\n\\nCloses #42",
     "timestamp": "${iso-120}", "url": "https://github.com/octo-org/hello-world/commit/${#after}",
     "author": @person@, "committer": @person@, "added": [], "removed": [],
-    "modified": ["src/retry.py"]}""".replace("@person@", _PERSON)
+    "modified": ["src/retry.py"]}""",
+    person=_PERSON,
+)
 
-_PUSH: Final = """{"ref": "refs/heads/main", "before": "${hex:40#before}", "after": "${hex:40#after}", "repository": "@repository",
+_PUSH: Final = composed(
+    """{"ref": "refs/heads/main", "before": "${hex:40#before}", "after": "${hex:40#after}", "repository": "@repository",
     "pusher": {"name": "octocat", "email": "mona@example.com"}, "sender": "@sender", "created": false,
     "deleted": false, "forced": false, "base_ref": null,
     "compare": "https://github.com/octo-org/hello-world/compare/${#before}...${#after}",
-    "commits": [@commit@], "head_commit": @commit@}""".replace("@commit@", _COMMIT)
+    "commits": [@commit@], "head_commit": @commit@}""",
+    commit=_COMMIT,
+)
 
 _ISSUE: Final = """{"url": "@repo@/issues/${int:1-9999#number}", "repository_url": "@repo@",
     "labels_url": "@repo@/issues/${#number}/labels{/name}", "comments_url": "@repo@/issues/${#number}/comments",
@@ -160,22 +167,26 @@ _ISSUE: Final = """{"url": "@repo@/issues/${int:1-9999#number}", "repository_url
         "url": "@repo@/issues/${#number}/reactions", "total_count": 0, "+1": 0, "-1": 0, "laugh": 0, "hooray": 0,
         "confused": 0, "heart": 0, "rocket": 0, "eyes": 0},
     "timeline_url": "@repo@/issues/${#number}/timeline", "performed_via_github_app": null,
-    "state_reason": null}""".replace("@repo@", _REPO)
+    "state_reason": null}"""
 
-_COMMENT: Final = """{"url": "@repo@/issues/comments/${int:2000000000-2999999999#comment}",
+_COMMENT: Final = composed(
+    """{"url": "@repo@/issues/comments/${int:2000000000-2999999999#comment}",
     "html_url": "https://github.com/octo-org/hello-world/issues/${#number}#issuecomment-${#comment}",
     "issue_url": "@repo@/issues/${#number}", "id": "${#comment}", "node_id": "IC_kwDOCyMvCs${base62:8}",
     "user": "@sender", "created_at": "${iso}", "updated_at": "${iso}", "author_association": "CONTRIBUTOR",
-    "body": "You are totally right! I'll fix it.", "performed_via_github_app": null}""".replace("@repo@", _REPO)
+    "body": "You are totally right! I'll fix it.", "performed_via_github_app": null}""",
+    repo=_REPO,
+)
 
 _BRANCH: Final = """{"label": "octo-org:@ref@", "ref": "@ref@", "sha": "${hex:40}", "user": "@organization",
     "repo": "@repository"}"""
 
-_PULL: Final = (
+_PULL: Final = composed(
     """{"url": "@repo@/pulls/${int:1-9999#number}", "id": "${int:2000000000-2999999999}",
     "node_id": "PR_kwDOCyMvCs${base62:8}", "html_url": "https://github.com/octo-org/hello-world/pull/${#number}",
     "diff_url": "https://github.com/octo-org/hello-world/pull/${#number}.diff",
-    "patch_url": "https://github.com/octo-org/hello-world/pull/${#number}.patch", "issue_url": "@repo@/issues/${#number}",
+    "patch_url": "https://github.com/octo-org/hello-world/pull/${#number}.patch", "issue_url":
+    "@repo@/issues/${#number}",
     "number": "${#number}", "state": "open", "locked": false, "title": "Retry with backoff", "user": "@sender",
     "body": "Fixes #42.", "created_at": "${iso-1}", "updated_at": "${iso-1}", "closed_at": null, "merged_at": null,
     "merge_commit_sha": null, "assignee": null, "assignees": [], "requested_reviewers": [], "requested_teams": [],
@@ -186,17 +197,21 @@ _PULL: Final = (
     "author_association": "CONTRIBUTOR", "auto_merge": null, "active_lock_reason": null, "merged": false,
     "mergeable": null, "rebaseable": null, "mergeable_state": "unknown", "merged_by": null, "comments": 0,
     "review_comments": 0, "maintainer_can_modify": false, "commits": 1, "additions": 12, "deletions": 3,
-    "changed_files": 1}""".replace("@head@", _BRANCH.replace("@ref@", "retry"))
-    .replace("@base@", _BRANCH.replace("@ref@", "main"))
-    .replace("@repo@", _REPO)
+    "changed_files": 1}""",
+    head=composed(_BRANCH, ref="retry"),
+    base=composed(_BRANCH, ref="main"),
+    repo=_REPO,
 )
 
-_PING: Final = """{"zen": "Design for failure.", "hook_id": "${#hook}", "hook": {"type": "Repository", "id": "${#hook}",
+_PING: Final = composed(
+    """{"zen": "Design for failure.", "hook_id": "${#hook}", "hook": {"type": "Repository", "id": "${#hook}",
     "name": "web", "active": true, "events": ["issues", "push"], "config": {"content_type": "json",
     "insecure_ssl": "0", "secret": "********", "url": "${url}"}, "updated_at": "${iso-1}", "created_at": "${iso-1}",
     "url": "@repo@/hooks/${#hook}", "test_url": "@repo@/hooks/${#hook}/test", "ping_url": "@repo@/hooks/${#hook}/pings",
     "deliveries_url": "@repo@/hooks/${#hook}/deliveries",
-    "last_response": {"code": null, "status": "unused", "message": null}}, """.replace("@repo@", _REPO)
+    "last_response": {"code": null, "status": "unused", "message": null}}, """,
+    repo=_REPO,
+)
 
 
 def _sample(event: str, action: str, says: str, data: str) -> Sample:
@@ -205,7 +220,7 @@ def _sample(event: str, action: str, says: str, data: str) -> Sample:
 
 
 def _issue(age: int, comments: int) -> str:
-    return _ISSUE.replace("@age@", str(age)).replace("@comments@", str(comments))
+    return composed(_ISSUE, age=age, comments=comments, repo=_REPO)
 
 
 GITHUB: Final = Provider(

@@ -104,7 +104,7 @@ GCP_PUBSUB: Final = Provider(
         "audience": "${url}",
         "service_account_email": "pubsub-push@example-project.iam.gserviceaccount.com",
     },
-    secret="",
+    credential="",
     headers={
         "User-Agent": "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)",
         "Accept": "application/json",

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, first_of, sha256_hex
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 
 _DECODED: Final = re.compile("%(?:3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 """Escapes that HubSpot decodes before it signs an address."""
@@ -39,11 +39,13 @@ def _sign(draft: Draft, scene: Scene, _key: bytes) -> Draft:
 
 
 def _event(kind: str, says: str, more: str) -> Sample:
-    data = (
+    data = composed(
         """[{"eventId": "${int:1000000000-3999999999}", "subscriptionId": 2413105, "portalId": 33, "appId": 1160452,
-        "occurredAt": "${ms-1}", "subscriptionType": "%s", "attemptNumber": 0, "objectId": "${int:100000-99999999}",
-        %s, "changeSource": "CRM_UI", "sourceId": "userId:9586504"}]"""
-    ) % (kind, more)
+        "occurredAt": "${ms-1}", "subscriptionType": "@kind@", "attemptNumber": 0, "objectId": "${int:100000-99999999}",
+        @more@, "changeSource": "CRM_UI", "sourceId": "userId:9586504"}]""",
+        kind=kind,
+        more=more,
+    )
     return Sample(kind, says, data)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hookline.core.simulate.draft import Provider, Sample, Wanted
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import by_credentials
 
 _OKTA: Final = """{"eventType": "com.okta.event_hook", "eventTypeVersion": "1.0", "cloudEventsVersion": "0.1",
@@ -25,7 +26,7 @@ _OKTA: Final = """{"eventType": "com.okta.event_hook", "eventTypeVersion": "1.0"
 
 
 def _okta(event: str, says: str, display: str) -> Sample:
-    return Sample(event, says, _OKTA.replace("@type@", event).replace("@says@", display))
+    return Sample(event, says, composed(_OKTA, type=event, says=display))
 
 
 OKTA: Final = Provider(
@@ -57,14 +58,15 @@ _LOG: Final = """{"log_id": "900${digits:57}", "data": {"date": "${iso.3-2}", "t
     "client_name": "Café App", "ip": "198.51.100.24", "user_agent": "Chrome 141.0.0 / Mac OS X", "details": {
     "prompts": [], "completedAt": "${ms-2}", "elapsedTime": 5231, "session_id": "${base64url:24}"},
     "hostname": "example.eu.auth0.com", "user_id": "auth0|${hex:24}", "user_name": "zoe@example.com",
-    "strategy": "auth0", "strategy_type": "database", "log_id": "900${digits:57}", "$event_schema": {"version": "1.0.0"},
+    "strategy": "auth0", "strategy_type": "database", "log_id": "900${digits:57}", "$event_schema": {"version":
+    "1.0.0"},
     "environment_name": "prod-eu-1", "tenant_name": "example"}}"""
 
 AUTH0: Final = Provider(
     "auth0",
     (
-        Sample("s", "log stream: a user has logged in (an array of one)", f"[{_LOG.replace('@type@', 's')}]"),
-        Sample("fp", "log stream: a wrong password (an array of one)", f"[{_LOG.replace('@type@', 'fp')}]"),
+        Sample("s", "log stream: a user has logged in (an array of one)", f"[{composed(_LOG, type='s')}]"),
+        Sample("fp", "log stream: a wrong password (an array of one)", f"[{composed(_LOG, type='fp')}]"),
         Sample(
             "user.created",
             "event stream: a user was made (a CloudEvent)",

@@ -7,17 +7,20 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac, first_of, sha256_hex
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import jwt_hs256
 
 _SITE: Final = "https://example.atlassian.net"
 
-_USER: Final = """{"self": "@site@/rest/api/2/user?accountId=5b10ac8d82e05b22cc7d4ef5",
+_USER: Final = composed(
+    """{"self": "@site@/rest/api/2/user?accountId=5b10ac8d82e05b22cc7d4ef5",
     "accountId": "5b10ac8d82e05b22cc7d4ef5", "avatarUrls": {
         "48x48": "https://secure.gravatar.com/avatar/4beac5df66a475580809e0d52d3a0ee5?d=https%3A%2F%2Favatar.example",
         "24x24": "https://secure.gravatar.com/avatar/4beac5df66a475580809e0d52d3a0ee5?d=https%3A%2F%2Favatar.example"},
     "displayName": "Renée Müller", "active": true, "timeZone": "Europe/Berlin",
-    "accountType": "atlassian"}""".replace("@site@", _SITE)
+    "accountType": "atlassian"}""",
+    site=_SITE,
+)
 
 _ISSUE: Final = """{"id": "${'int:10000-99999#issue}", "self": "@site@/rest/api/2/${#issue}", "key": "PROJ-${#number}",
     "fields": {"statuscategorychangedate": "${at.3-@age@}",
@@ -36,16 +39,11 @@ _ISSUE: Final = """{"id": "${'int:10000-99999#issue}", "self": "@site@/rest/api/
         "timetracking": {}, "security": null, "attachment": [], "summary": "Pay the invoice once",
         "creator": "@user", "subtasks": [], "reporter": "@user", "aggregateprogress": {"progress": 0, "total": 0},
         "environment": null, "duedate": null, "progress": {"progress": 0, "total": 0},
-        "votes": {"votes": 0, "hasVoted": false}}}""".replace("@site@", _SITE)
+        "votes": {"votes": 0, "hasVoted": false}}}"""
 
 
 def _issue(age: int, status: str, status_id: int, assignee: str) -> str:
-    return (
-        _ISSUE.replace("@age@", str(age))
-        .replace("@status@", status)
-        .replace("@status_id@", str(status_id))
-        .replace("@assignee@", assignee)
-    )
+    return composed(_ISSUE, age=age, status=status, status_id=status_id, assignee=assignee, site=_SITE)
 
 
 _CREATED: Final = f"""{{"timestamp": "${{ms}}", "webhookEvent": "jira:issue_created",
@@ -60,7 +58,8 @@ _UPDATED: Final = f"""{{"timestamp": "${{ms}}", "webhookEvent": "jira:issue_upda
         "fieldId": "status", "from": "10000", "fromString": "To Do", "to": "3", "toString": "In Progress"}}]}}}}"""
 
 _COMMENTED: Final = f"""{{"timestamp": "${{ms}}", "webhookEvent": "comment_created",
-    "comment": {{"self": "{_SITE}/rest/api/2/issue/10001/comment/10002", "id": "${{'int:10000-99999}}", "author": "@user",
+    "comment": {{"self": "{_SITE}/rest/api/2/issue/10001/comment/10002", "id": "${{'int:10000-99999}}", "author":
+    "@user",
         "body": "Fixed, please try again", "updateAuthor": "@user", "created": "${{at.3}}", "updated": "${{at.3}}",
         "jsdPublic": true}},
     "issue": {_issue(86400, "In Progress", 3, '"@user"')}, "eventType": "primaryAction"}}"""
@@ -126,7 +125,7 @@ JIRA_CONNECT: Final = Provider(
     _samples("?user_account_id=5b10ac8d82e05b22cc7d4ef5&issue.key=PROJ-${#number}"),
     _sign_connect,
     {"shared_secret": "${base62:64}", "client_key": "${uuid}", "base_url": "${origin}"},
-    secret="shared_secret",
+    credential="shared_secret",
     headers={**_HEADERS, "User-Agent": "Atlassian HttpClient unknown / JIRA-1001.0.0-SNAPSHOT"},
     fragments={"user": _USER},
     forged=("shared_secret",),

@@ -12,7 +12,7 @@ from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import first_of
 from hookline.core.simulate.json_style import form, go, lines
 from hookline.core.simulate.private_key import spki_base64
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import by_p256
 
 
@@ -21,11 +21,14 @@ def _sendgrid(event_type: str, says: str, *events: str) -> Sample:
 
 
 def _mail_event(name: str, more: str = "") -> str:
-    return (
-        """{"email": "alice@example.com", "event": "%s", "sg_event_id": "${base64url:36}",
+    return composed(
+        """{"email": "alice@example.com", "event": "@name@", "sg_event_id": "${base64url:36}",
         "sg_message_id": "${#message}.recvd-5f64b5ccfb-${lower:5#node}-1-${#batch}-9.0",
-        "smtp-id": "<${#message}@geopod-ismtpd-12>", "timestamp": "${s-2}", "category": ["newsletter", "spring"]%s}"""
-    ) % (name, more)
+        "smtp-id": "<${#message}@geopod-ismtpd-12>", "timestamp": "${s-2}",
+        "category": ["newsletter", "spring"]@more@}""",
+        name=name,
+        more=more,
+    )
 
 
 _BROWSER: Final = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0"
@@ -71,12 +74,13 @@ SENDGRID: Final = Provider(
     ),
     by_p256,
     {},
-    secret="",
+    credential="",
     headers={"User-Agent": "SendGrid Event API", "Accept-Encoding": "gzip"},
     style=lines,
     content_type="application/json;charset=utf-8",
     key="p256",
     config_of_key=_key_config,
+    limits_age=False,
 )
 
 
@@ -87,8 +91,8 @@ def _mac(scene: Scene, time: str, token: str) -> str:
 def _sign_json(draft: Draft, scene: Scene, _key: bytes) -> Draft:
     """The signature stands in the body, beside the event, and is not over it."""
     time, token = str(int(scene.now_s)), scene.dice.bytes(25).hex()
-    head = f'{{"signature":{{"token":"{token}","timestamp":"{time}","signature":"{_mac(scene, time, token)}"}},"event-data":'
-    return draft.with_body(head.encode() + draft.body + b"}")
+    proof = f'{{"token":"{token}","timestamp":"{time}","signature":"{_mac(scene, time, token)}"}}'
+    return draft.with_body(f'{{"signature":{proof},"event-data":'.encode() + draft.body + b"}")
 
 
 def _sign_form(draft: Draft, scene: Scene, _key: bytes) -> Draft:
@@ -99,8 +103,8 @@ def _sign_form(draft: Draft, scene: Scene, _key: bytes) -> Draft:
 
 
 def _event_data(event: str, level: str, more: str) -> str:
-    return (
-        """{"id": "${base62:22}", "timestamp": "${sf}", "log-level": "%s", "event": "%s", %s
+    return composed(
+        """{"id": "${base62:22}", "timestamp": "${sf}", "log-level": "@level@", "event": "@event@", @more@
         "flags": {"is-routed": false, "is-authenticated": true, "is-system-test": false, "is-test-mode": false},
         "envelope": {"transport": "smtp", "sender": "bob@mg.example.com", "sending-ip": "209.61.154.250",
             "targets": "alice@example.com"},
@@ -109,22 +113,26 @@ def _event_data(event: str, level: str, more: str) -> str:
         "recipient": "alice@example.com", "recipient-domain": "example.com",
         "storage": {"url": "https://storage-us-east4.api.mailgun.net/v3/domains/mg.example.com/messages/${base62:40#key}",
             "key": "${#key}", "region": "us-east4", "env": "production"},
-        "campaigns": [], "tags": ["order"], "user-variables": {"order_id": "${digits:6}"}}"""
-    ) % (level, event, more)
+        "campaigns": [], "tags": ["order"], "user-variables": {"order_id": "${digits:6}"}}""",
+        level=level,
+        event=event,
+        more=more,
+    )
 
 
-_STATUS_OK: Final = """"delivery-status": {"tls": true, "mx-host": "smtp-in.example.com", "code": 250, "description": "",
+_STATUS_OK: Final = """"delivery-status": {"tls": true, "mx-host": "smtp-in.example.com", "code": 250, "description":
+    "",
     "session-seconds": 0.4331989288330078, "utf8": true, "attempt-no": 1, "message": "OK",
     "certificate-verified": true},"""
 _STATUS_FAILED: Final = """"severity": "permanent", "reason": "bounce", "delivery-status": {"tls": true,
     "mx-host": "smtp-in.example.com", "code": 550, "description": "Mailbox does not exist!",
     "session-seconds": 0.2131989288330078, "utf8": true, "attempt-no": 1, "bounce-type": "hard",
     "message": "5.1.1 The email account that you tried to reach does not exist.", "certificate-verified": true},"""
-_OPENED: Final = (
+_OPENED: Final = composed(
     """"ip": "198.51.100.24", "geolocation": {"country": "US", "region": "CA", "city": "San Francisco",
     "timezone": "America/Los_Angeles"}, "client-info": {"client-os": "macOS", "device-type": "desktop",
-    "client-name": "Chrome", "client-type": "browser", "bot": "", "user-agent": "%s"},"""
-    % _BROWSER
+    "client-name": "Chrome", "client-type": "browser", "bot": "", "user-agent": "@browser@"},""",
+    browser=_BROWSER,
 )
 
 MAILGUN: Final = Provider(
@@ -151,6 +159,7 @@ MAILGUN: Final = Provider(
     headers={"User-Agent": "mailgun/treq-22.4.0"},
     style=go,
     forged=("secret",),
+    limits_age=False,
 )
 
 PROVIDERS: Final = (SENDGRID, MAILGUN)

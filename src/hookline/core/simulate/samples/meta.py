@@ -7,6 +7,7 @@ from typing import Final
 from hookline.core.simulate.draft import Provider, Sample, Wanted
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
 from hookline.core.simulate.json_style import php
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import unsigned
 
 _SIGN: Final = by_hmac(
@@ -57,9 +58,10 @@ META: Final = Provider(
     signs_time=False,
 )
 
-_WHATSAPP: Final = """{"object": "whatsapp_business_account", "entry": [{"id": "102290129340398", "changes": [{"value": {
+_WHATSAPP: Final = """{"object": "whatsapp_business_account", "entry": [{"id": "102290129340398", "changes": [{
+    "value": {
     "messaging_product": "whatsapp", "metadata": {"display_phone_number": "15550783881",
-    "phone_number_id": "106540352242922"}, %s}, "field": "messages"}]}]}"""
+    "phone_number_id": "106540352242922"}, @more@}, "field": "messages"}]}]}"""
 
 WHATSAPP: Final = Provider(
     "whatsapp",
@@ -67,19 +69,23 @@ WHATSAPP: Final = Provider(
         Sample(
             "messages",
             "somebody sent a message",
-            _WHATSAPP
-            % """"contacts": [{"profile": {"name": "Zoë Doe"}, "wa_id": "16505551234"}], "messages": [{
+            composed(
+                _WHATSAPP,
+                more=""""contacts": [{"profile": {"name": "Zoë Doe"}, "wa_id": "16505551234"}], "messages": [{
             "from": "16505551234", "id": "wamid.HBgL${upper:44}AA==", "timestamp": "${'s}",
             "text": {"body": "Hola ñ 😀: does it come in another color?"}, "type": "text"}]""",
+            ),
         ),
         Sample(
             "statuses",
             "a message was delivered",
-            _WHATSAPP
-            % """"statuses": [{"id": "wamid.HBgL${upper:44}AA==", "status": "delivered", "timestamp": "${'s}",
+            composed(
+                _WHATSAPP,
+                more=""""statuses": [{"id": "wamid.HBgL${upper:44}AA==", "status": "delivered", "timestamp": "${'s}",
             "recipient_id": "16505551234", "conversation": {"id": "${hex:32}", "expiration_timestamp": "${'s+86400}",
             "origin": {"type": "utility"}}, "pricing": {"billable": true, "pricing_model": "CBP",
             "category": "utility"}}]""",
+            ),
         ),
         _CHALLENGE,
     ),

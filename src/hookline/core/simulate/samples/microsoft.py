@@ -5,22 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 from hookline.core.simulate.draft import Provider, Sample, Wanted
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import unsigned
 
 _TENANT: Final = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
-_NOTICE: Final = """{"value": [{"subscriptionId": "${uuid}", "subscriptionExpirationDateTime": "${iso.7+86400}",
+_NOTICE: Final = composed(
+    """{"value": [{"subscriptionId": "${uuid}", "subscriptionExpirationDateTime": "${iso.7+86400}",
     "clientState": "${config:client_state}", "changeType": "@change@", "resource": "@resource@",
     "resourceData": {"@odata.type": "#Microsoft.Graph.@kind@", "@odata.id": "@resource@",
         "@odata.etag": "W/\\"${base64:18}\\"", "id": "${#id}"},
-    "tenantId": "@tenant@"}]}""".replace("@tenant@", _TENANT)
+    "tenantId": "@tenant@"}]}""",
+    tenant=_TENANT,
+)
 
 
 def _change(name: str, says: str, change: str, kind: str, folder: str) -> Sample:
-    resource = f"Users/${{uuid#user}}/{folder}/${{#id}}"
-    data = _NOTICE.replace("@change@", change).replace("@kind@", kind)
-    first, _, rest = data.partition("@resource@")
-    data = first + resource + rest.replace("@resource@", resource.replace("uuid#user", "#user"))
-    return Sample(name, says, data, {"id": "AAMkAG${base64url:48}AAA="})
+    resource = f"Users/${{#user}}/{folder}/${{#id}}"
+    data = composed(_NOTICE, change=change, kind=kind, resource=resource)
+    return Sample(name, says, data, {"id": "AAMkAG${base64url:48}AAA=", "user": "${uuid}"})
 
 
 MICROSOFT_GRAPH: Final = Provider(
@@ -31,10 +33,12 @@ MICROSOFT_GRAPH: Final = Provider(
         Sample(
             "reauthorizationRequired",
             "a subscription is about to end",
-            """{"value": [{"subscriptionId": "${uuid}", "subscriptionExpirationDateTime": "${at+86400}",
-            "tenantId": "%s", "clientState": "${config:client_state}",
-            "lifecycleEvent": "reauthorizationRequired"}]}"""
-            % _TENANT,
+            composed(
+                """{"value": [{"subscriptionId": "${uuid}", "subscriptionExpirationDateTime": "${at+86400}",
+            "tenantId": "@tenant@", "clientState": "${config:client_state}",
+            "lifecycleEvent": "reauthorizationRequired"}]}""",
+                tenant=_TENANT,
+            ),
         ),
         Sample(
             "validationToken",
@@ -51,7 +55,7 @@ MICROSOFT_GRAPH: Final = Provider(
     ),
     unsigned,
     {"client_state": "${base62:32}"},
-    secret="client_state",
+    credential="client_state",
     headers={"User-Agent": "Microsoft.Graph.ChangeNotification/1.0", "client-request-id": "${uuid}"},
     content_type="application/json; charset=utf-8",
     forged=("client_state",),

@@ -7,10 +7,12 @@ from typing import Final
 from hookline.core.simulate.draft import Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
 from hookline.core.simulate.json_style import php
+from hookline.core.simulate.template import composed
 
 _AMOUNT: Final = {"amount": "${int:500-90000}", "fee": "${int:48-320}"}
 _SQUARE_MONEY: Final = '{"amount": "${#amount}", "currency": "USD"}'
-_SQUARE_PAYMENT: Final = """{"payment": {"amount_money": @money@, "approved_money": @money@,
+_SQUARE_PAYMENT: Final = composed(
+    """{"payment": {"amount_money": @money@, "approved_money": @money@,
     "capabilities": ["EDIT_TIP_AMOUNT", "EDIT_TIP_AMOUNT_UP", "EDIT_TIP_AMOUNT_DOWN"],
     "card_details": {"avs_status": "AVS_ACCEPTED", "card": {"bin": "540988", "card_brand": "MASTERCARD",
         "card_type": "CREDIT", "exp_month": 11, "exp_year": 2031, "fingerprint": "sq-1-${base62:86}",
@@ -21,18 +23,26 @@ _SQUARE_PAYMENT: Final = """{"payment": {"amount_money": @money@, "approved_mone
     "processing_fee": [{"amount_money": {"amount": "${#fee}", "currency": "USD"}, "effective_at": "${iso.3}",
         "type": "INITIAL"}], "receipt_number": "${base62:4}", "receipt_url": "https://squareup.com/receipt/preview/${#payment}",
     "source_type": "CARD", "status": "COMPLETED", "total_money": @money@, "updated_at": "${iso.3}",
-    "version": 5}}""".replace("@money@", _SQUARE_MONEY)
-_SQUARE_REFUND: Final = """{"refund": {"amount_money": @money@, "created_at": "${iso.3-2}",
+    "version": 5}}""",
+    money=_SQUARE_MONEY,
+)
+_SQUARE_REFUND: Final = composed(
+    """{"refund": {"amount_money": @money@, "created_at": "${iso.3-2}",
     "id": "${#payment}_${base62:22}", "location_id": "S8GWD5R9QB376", "order_id": "${base62:27}",
     "payment_id": "${#payment}", "reason": "Returned: café cup", "status": "PENDING", "updated_at": "${iso.3}",
-    "version": 1}}""".replace("@money@", _SQUARE_MONEY)
+    "version": 1}}""",
+    money=_SQUARE_MONEY,
+)
 
 
 def _square(event_type: str, says: str, kind: str, data_object: str) -> Sample:
-    data = (
-        """{"merchant_id": "6SSW7HV8K2ST5", "type": "%s", "event_id": "${uuid}", "created_at": "${iso.9}",
-        "data": {"type": "%s", "id": "${#payment}", "object": %s}}"""
-    ) % (event_type, kind, data_object)
+    data = composed(
+        """{"merchant_id": "6SSW7HV8K2ST5", "type": "@event@", "event_id": "${uuid}", "created_at": "${iso.9}",
+        "data": {"type": "@kind@", "id": "${#payment}", "object": @object@}}""",
+        event=event_type,
+        kind=kind,
+        object=data_object,
+    )
     return Sample(event_type, says, data, {**_AMOUNT, "payment": "${base62:27}"})
 
 
@@ -58,7 +68,8 @@ _PADDLE_ITEM: Final = """{"price": {"id": "pri_01${lower:24#price}", "name": "Mo
     "currency_code": "EUR"}, "updated_at": "${iso.6-9000000}", "custom_data": null, "description": "Café plan",
     "trial_period": null, "billing_cycle": {"interval": "month", "frequency": 1}, "unit_price_overrides": []},
     "quantity": 1}"""
-_PADDLE_TRANSACTION: Final = """{"id": "txn_01${lower:24}", "items": [@item@], "origin": "web", "status": "completed",
+_PADDLE_TRANSACTION: Final = composed(
+    """{"id": "txn_01${lower:24}", "items": [@item@], "origin": "web", "status": "completed",
     "details": {"totals": {"fee": "${'#fee}", "tax": "0", "total": "${'#amount}", "credit": "0", "balance": "0",
         "discount": "0", "earnings": null, "subtotal": "${'#amount}", "grand_total": "${'#amount}",
         "currency_code": "EUR", "credit_to_balance": "0"}, "line_items": [], "tax_rates_used": [],
@@ -71,22 +82,29 @@ _PADDLE_TRANSACTION: Final = """{"id": "txn_01${lower:24}", "items": [@item@], "
     "inv_01${lower:24}", "updated_at": "${iso.6-1}", "business_id": null, "custom_data": null,
     "customer_id": "ctm_01${lower:24}", "discount_id": null, "currency_code": "EUR", "billing_period": null,
     "invoice_number": "325-${digits:5}", "billing_details": null, "collection_mode": "automatic",
-    "subscription_id": "sub_01${lower:24}"}""".replace("@item@", _PADDLE_ITEM)
-_PADDLE_SUBSCRIPTION: Final = """{"id": "sub_01${lower:24}", "items": [@item@], "status": "active", "discount": null,
+    "subscription_id": "sub_01${lower:24}"}""",
+    item=_PADDLE_ITEM,
+)
+_PADDLE_SUBSCRIPTION: Final = composed(
+    """{"id": "sub_01${lower:24}", "items": [@item@], "status": "active", "discount": null,
     "paused_at": null, "address_id": "add_01${lower:24}", "created_at": "${iso.6-2}", "started_at": "${iso.6-3}",
     "updated_at": "${iso.6-2}", "business_id": null, "canceled_at": null, "custom_data": null,
     "customer_id": "ctm_01${lower:24}", "import_meta": null, "billing_cycle": {"interval": "month", "frequency": 1},
     "currency_code": "EUR", "next_billed_at": "${iso.6+2592000}", "transaction_id": "txn_01${lower:24}",
     "billing_details": null, "collection_mode": "automatic", "first_billed_at": "${iso.6-3}",
     "scheduled_change": null, "current_billing_period": {"ends_at": "${iso.6+2592000}",
-    "starts_at": "${iso.6-3}"}}""".replace("@item@", _PADDLE_ITEM)
+    "starts_at": "${iso.6-3}"}}""",
+    item=_PADDLE_ITEM,
+)
 
 
 def _paddle(event_type: str, says: str, entity: str) -> Sample:
-    data = (
-        """{"data": %s, "event_id": "evt_01${lower:24}", "event_type": "%s", "occurred_at": "${iso.6}",
-        "notification_id": "ntf_01${lower:24}"}"""
-    ) % (entity, event_type)
+    data = composed(
+        """{"data": @entity@, "event_id": "evt_01${lower:24}", "event_type": "@event@", "occurred_at": "${iso.6}",
+        "notification_id": "ntf_01${lower:24}"}""",
+        entity=entity,
+        event=event_type,
+    )
     return Sample(event_type, says, data, _AMOUNT)
 
 
@@ -112,13 +130,13 @@ _RAZORPAY_PAYMENT: Final = """{"id": "pay_${base62:14#payment}", "entity": "paym
 
 
 def _razorpay(event: str, says: str, **words: str) -> Sample:
-    entity = _RAZORPAY_PAYMENT
-    for name, value in words.items():
-        entity = entity.replace(f"@{name}@", value)
-    data = (
-        """{"entity": "event", "account_id": "acc_BFQ7uQEaa7j2z7", "event": "%s", "contains": ["payment"],
-        "payload": {"payment": {"entity": %s}}, "created_at": "${s}"}"""
-    ) % (event, entity)
+    entity = composed(_RAZORPAY_PAYMENT, **words)
+    data = composed(
+        """{"entity": "event", "account_id": "acc_BFQ7uQEaa7j2z7", "event": "@event@", "contains": ["payment"],
+        "payload": {"payment": {"entity": @entity@}}, "created_at": "${s}"}""",
+        event=event,
+        entity=entity,
+    )
     return Sample(event, says, data, _AMOUNT)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.private_key import chain, key_id, rsa_signature
-from hookline.core.simulate.template import Scene, iso
+from hookline.core.simulate.template import Scene, composed, iso
 
 
 def _is_live(config: Mapping[str, Any]) -> bool:
@@ -60,7 +60,8 @@ def _event(event_type: str, says: str, summary: str, resource_type: str, resourc
 
 _AMOUNT: Final = '{"currency_code": "USD", "value": "${decimal:amount}"}'
 
-_CAPTURE: Final = """{"disbursement_mode": "INSTANT", "amount": @amount@,
+_CAPTURE: Final = composed(
+    """{"disbursement_mode": "INSTANT", "amount": @amount@,
     "seller_protection": {"status": "ELIGIBLE", "dispute_categories": ["ITEM_NOT_RECEIVED",
         "UNAUTHORIZED_TRANSACTION"]},
     "supplementary_data": {"related_ids": {"order_id": "${upper:17#order}"}}, "update_time": "${iso-9}",
@@ -72,25 +73,36 @@ _CAPTURE: Final = """{"disbursement_mode": "INSTANT", "amount": @amount@,
     "links": [{"href": "@api@/v2/payments/captures/${upper:17#capture}", "rel": "self", "method": "GET"},
         {"href": "@api@/v2/payments/captures/${#capture}/refund", "rel": "refund", "method": "POST"},
         {"href": "@api@/v2/checkout/orders/${#order}", "rel": "up", "method": "GET"}],
-    "id": "${#capture}", "status": "COMPLETED"}""".replace("@amount@", _AMOUNT).replace("@api@", _API)
+    "id": "${#capture}", "status": "COMPLETED"}""",
+    amount=_AMOUNT,
+    api=_API,
+)
 
-_DENIED: Final = """{"amount": @amount@,
+_DENIED: Final = composed(
+    """{"amount": @amount@,
     "seller_protection": {"status": "NOT_ELIGIBLE"},
     "supplementary_data": {"related_ids": {"order_id": "${upper:17#order}"}}, "update_time": "${iso-2}",
     "create_time": "${iso-9}", "final_capture": true, "invoice_id": "INV-${digits:6}",
     "processor_response": {"avs_code": "Y", "cvv_code": "N", "response_code": "5120"},
     "links": [{"href": "@api@/v2/payments/captures/${upper:17#capture}", "rel": "self", "method": "GET"},
         {"href": "@api@/v2/checkout/orders/${#order}", "rel": "up", "method": "GET"}],
-    "id": "${#capture}", "status": "DECLINED"}""".replace("@amount@", _AMOUNT).replace("@api@", _API)
+    "id": "${#capture}", "status": "DECLINED"}""",
+    amount=_AMOUNT,
+    api=_API,
+)
 
-_REFUND: Final = """{"seller_payable_breakdown": {"gross_amount": @amount@,
+_REFUND: Final = composed(
+    """{"seller_payable_breakdown": {"gross_amount": @amount@,
         "paypal_fee": {"currency_code": "USD", "value": "0.00"}, "net_amount": @amount@,
         "total_refunded_amount": @amount@},
     "amount": @amount@, "update_time": "${iso-3}", "create_time": "${iso-3}", "invoice_id": "INV-${digits:6}",
     "note_to_payer": "Returned: thank you", "links": [
         {"href": "@api@/v2/payments/refunds/${upper:17#refund}", "rel": "self", "method": "GET"},
         {"href": "@api@/v2/payments/captures/${upper:17}", "rel": "up", "method": "GET"}],
-    "id": "${#refund}", "status": "COMPLETED"}""".replace("@amount@", _AMOUNT).replace("@api@", _API)
+    "id": "${#refund}", "status": "COMPLETED"}""",
+    amount=_AMOUNT,
+    api=_API,
+)
 
 PAYPAL: Final = Provider(
     "paypal",
@@ -119,10 +131,11 @@ PAYPAL: Final = Provider(
     ),
     _sign,
     {"webhook_id": "${upper:17}"},
-    secret="webhook_id",
+    credential="webhook_id",
     headers={"User-Agent": "PayPal/AUHR-214.0-58375462", "Accept": "*/*", "Correlation-Id": "${hex:13}"},
     key="rsa",
     config_of_key=_config_of_key,
+    limits_age=False,
 )
 
 PROVIDERS: Final = (PAYPAL,)

@@ -5,28 +5,29 @@ from __future__ import annotations
 from typing import Final
 
 from hookline.core.simulate.draft import Provider, Sample, Wanted
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import unsigned
 
 _HOST: Final = "https://example.my.salesforce.com/services/Soap"
 _MESSAGE: Final = """<?xml version="1.0" encoding="UTF-8"?>
-<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns:xsd="http://www.w3.org/2001/XMLSchema" \
-xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" \
+xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
  <soapenv:Body>
   <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
    <OrganizationId>${config:organization_id}</OrganizationId>
    <ActionId>04k5g000000XXXXAA0</ActionId>
    <SessionId xsi:nil="true"/>
-   <EnterpriseUrl>%s/c/62.0/${config:organization_id}</EnterpriseUrl>
-   <PartnerUrl>%s/u/62.0/${config:organization_id}</PartnerUrl>
-%s
+   <EnterpriseUrl>@host@/c/62.0/${config:organization_id}</EnterpriseUrl>
+   <PartnerUrl>@host@/u/62.0/${config:organization_id}</PartnerUrl>
+@notifications@
   </notifications>
  </soapenv:Body>
 </soapenv:Envelope>"""
 _NOTIFICATION: Final = """   <Notification>
     <Id>04l5g00000${upper:5}AAA</Id>
-    <sObject xsi:type="sf:%s" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">
-     <sf:Id>%s5g00000${upper:4}EAA</sf:Id>
-%s
+    <sObject xsi:type="sf:@kind@" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">
+     <sf:Id>@prefix@5g00000${upper:4}EAA</sf:Id>
+@fields@
     </sObject>
    </Notification>"""
 _LEAD: Final = """     <sf:Company>Café &amp; Söhne</sf:Company>
@@ -40,13 +41,15 @@ _OPPORTUNITY: Final = """     <sf:Amount>${int:500-90000}.0</sf:Amount>
      <sf:StageName>Closed Won</sf:StageName>"""
 
 
-def _message(name: str, says: str, *objects: tuple[str, str, str]) -> Sample:
-    notifications = "\n".join(_NOTIFICATION % one for one in objects)
-    return Sample(name, says, _MESSAGE % (_HOST, _HOST, notifications), style=None, wanted=Wanted("Ack>true</"))
+def _message(name: str, says: str, *objects: dict[str, str]) -> Sample:
+    notifications = "\n".join(composed(_NOTIFICATION, **one) for one in objects)
+    return Sample(
+        name, says, composed(_MESSAGE, host=_HOST, notifications=notifications), style=None, wanted=Wanted("Ack>true</")
+    )
 
 
-_LEADS: Final = ("Lead", "00Q", _LEAD)
-_DEALS: Final = ("Opportunity", "006", _OPPORTUNITY)
+_LEADS: Final = {"kind": "Lead", "prefix": "00Q", "fields": _LEAD}
+_DEALS: Final = {"kind": "Opportunity", "prefix": "006", "fields": _OPPORTUNITY}
 
 SALESFORCE: Final = Provider(
     "salesforce",
@@ -57,7 +60,7 @@ SALESFORCE: Final = Provider(
     ),
     unsigned,
     {"organization_id": "00D5g000007${upper:4}EAW"},
-    secret="organization_id",
+    credential="organization_id",
     headers={"User-Agent": "SFDC-Callout/62.0", "SOAPAction": '""'},
     content_type="text/xml; charset=utf-8",
     forged=("organization_id",),

@@ -7,6 +7,7 @@ from typing import Final
 from hookline.core.simulate.draft import Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
 from hookline.core.simulate.json_style import form, php, rails
+from hookline.core.simulate.template import composed
 from hookline.core.simulate.token_signing import unsigned
 
 _MONEY: Final = """{"shop_money": {"amount": "${decimal:@name@}", "currency_code": "USD"},
@@ -53,12 +54,13 @@ _ORDER: Final = """{"id": "${int:1000000000000-9999999999999#order}",
 
 
 def _order(age: int, paid: str, sent: str) -> str:
-    return (
-        _ORDER.replace("@age@", str(age))
-        .replace("@paid@", paid)
-        .replace("@sent@", sent)
-        .replace("@price@", _MONEY.replace("@name@", "price"))
-        .replace("@shipping@", _MONEY.replace("@name@", "shipping"))
+    return composed(
+        _ORDER,
+        age=age,
+        paid=paid,
+        sent=sent,
+        price=composed(_MONEY, name="price"),
+        shipping=composed(_MONEY, name="shipping"),
     )
 
 
@@ -109,9 +111,11 @@ SHOPIFY: Final = Provider(
     signs_time=False,
 )
 
-_WOO_ADDRESS: Final = """{"first_name": "Zoë", "last_name": "Doe", "company": "", "address_1": "969 Market", "address_2": "",
+_WOO_ADDRESS: Final = """{"first_name": "Zoë", "last_name": "Doe", "company": "", "address_1": "969 Market",
+    "address_2": "",
     "city": "San Francisco", "state": "CA", "postcode": "94103", "country": "US"@more@}"""
-_WOO_ORDER: Final = """{"id": "${int:700-99999#order}", "parent_id": 0, "status": "@status@", "currency": "USD", "version": "10.2.1",
+_WOO_ORDER: Final = composed(
+    """{"id": "${int:700-99999#order}", "parent_id": 0, "status": "@status@", "currency": "USD", "version": "10.2.1",
     "prices_include_tax": false, "date_created": "${day-@age@}T08:00:00", "date_modified": "${day}T09:00:00",
     "discount_total": "0.00", "discount_tax": "0.00", "shipping_total": "${decimal:shipping}", "shipping_tax": "0.00",
     "cart_tax": "0.00", "total": "${decimal:price+shipping}", "total_tax": "0.00", "customer_id": 12,
@@ -129,9 +133,10 @@ _WOO_ORDER: Final = """{"id": "${int:700-99999#order}", "parent_id": 0, "status"
     "fee_lines": [], "coupon_lines": [], "refunds": [], "payment_url": "https://shop.example.com/checkout/order-pay/",
     "is_editable": false, "needs_payment": false, "needs_processing": true, "currency_symbol": "$",
     "_links": {"self": [{"href": "https://shop.example.com/wp-json/wc/v3/orders/${#order}"}],
-        "collection": [{"href": "https://shop.example.com/wp-json/wc/v3/orders"}]}}""".replace(
-    "@billing@", _WOO_ADDRESS.replace("@more@", ', "email": "john.doe@example.com", "phone": "(555) 555-5555"')
-).replace("@shipping@", _WOO_ADDRESS.replace("@more@", ', "phone": ""'))
+        "collection": [{"href": "https://shop.example.com/wp-json/wc/v3/orders"}]}}""",
+    billing=composed(_WOO_ADDRESS, more=', "email": "john.doe@example.com", "phone": "(555) 555-5555"'),
+    shipping=composed(_WOO_ADDRESS, more=', "phone": ""'),
+)
 _WOO_PRODUCT: Final = """{"id": "${int:700-99999#product}", "name": "Ship Your Idea – Größe L",
     "slug": "ship-your-idea", "permalink": "https://shop.example.com/product/ship-your-idea/",
     "date_created": "${day-86400}T08:00:00", "date_modified": "${day}T09:00:00", "type": "simple", "status": "publish",
@@ -161,12 +166,12 @@ WOOCOMMERCE: Final = Provider(
         _woo(
             "order.created",
             "an order was placed",
-            _WOO_ORDER.replace("@status@", "processing").replace("@age@", "0"),
+            composed(_WOO_ORDER, status="processing", age=0),
         ),
         _woo(
             "order.updated",
             "an order was changed",
-            _WOO_ORDER.replace("@status@", "completed").replace("@age@", "86400"),
+            composed(_WOO_ORDER, status="completed", age=86400),
         ),
         _woo("product.updated", "a product was changed", _WOO_PRODUCT),
         Sample(

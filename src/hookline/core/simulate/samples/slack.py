@@ -7,20 +7,21 @@ from typing import Final
 from hookline.core.simulate.draft import Provider, Sample, Wanted
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
 from hookline.core.simulate.json_style import form, form_payload, php
+from hookline.core.simulate.template import composed
 
 _FORM: Final = "application/x-www-form-urlencoded"
 
 _CALLBACK: Final = """{"token": "${#token}", "team_id": "T1DC2JH3J", "context_team_id": "T1DC2JH3J",
-    "context_enterprise_id": null, "api_app_id": "A0${upper:9#app}", "event": %s, "type": "event_callback",
+    "context_enterprise_id": null, "api_app_id": "A0${upper:9#app}", "event": @event@, "type": "event_callback",
     "event_id": "Ev0${upper:9}", "event_time": "${s}", "authorizations": [{"enterprise_id": null,
         "team_id": "T1DC2JH3J", "user_id": "U0LAN0Z89", "is_bot": true, "is_enterprise_install": false}],
     "is_ext_shared_channel": false, "event_context": "4-${base62:60}"}"""
 
-_MESSAGE: Final = """{"user": "U2CERLKJA", "type": "%s", "ts": "${'s}.${digits:6#part}", "client_msg_id": "${uuid}",
-    "text": "%s", "team": "T1DC2JH3J",
+_MESSAGE: Final = """{"user": "U2CERLKJA", "type": "@type@", "ts": "${'s}.${digits:6#part}", "client_msg_id": "${uuid}",
+    "text": "@text@", "team": "T1DC2JH3J",
     "blocks": [{"type": "rich_text", "block_id": "${base62:5}", "elements": [{"type": "rich_text_section",
         "elements": [{"type": "text", "text": "Ça marche? 😀"}]}]}],
-    "channel": "C2147483705", "event_ts": "${'s}.${#part}"%s}"""
+    "channel": "C2147483705", "event_ts": "${'s}.${#part}"@more@}"""
 
 _ACTION: Final = """{"type": "block_actions", "user": {"id": "U2CERLKJA", "username": "roadrunner",
     "name": "roadrunner", "team_id": "T1DC2JH3J"}, "api_app_id": "A0${upper:9}", "token": "${#token}",
@@ -40,6 +41,11 @@ _COMMAND: Final = """{"token": "${#token}", "team_id": "T1DC2JH3J", "team_domain
     "response_url": "https://hooks.slack.com/commands/T1DC2JH3J/${digits:12}/${base62:24}",
     "trigger_id": "${digits:12}.${digits:11}.${hex:32}"}"""
 
+
+def _callback(kind: str, text: str, more: str) -> str:
+    return composed(_CALLBACK, event=composed(_MESSAGE, type=kind, text=text, more=more))
+
+
 _KNOWN: Final = {"token": "${base62:24}"}
 _SENT: Final = ', "channel_type": "channel"'
 
@@ -49,13 +55,13 @@ SLACK: Final = Provider(
         Sample(
             "message",
             "somebody wrote in a channel",
-            _CALLBACK % (_MESSAGE % ("message", "Ça marche? 😀", _SENT)),
+            _callback("message", "Ça marche? 😀", _SENT),
             _KNOWN,
         ),
         Sample(
             "app_mention",
             "somebody called the app by its name",
-            _CALLBACK % (_MESSAGE % ("app_mention", "<@U0LAN0Z89> Ça marche? 😀", "")),
+            _callback("app_mention", "<@U0LAN0Z89> Ça marche? 😀", ""),
             _KNOWN,
         ),
         Sample("command", "somebody used a slash command", _COMMAND, _KNOWN, style=form, content_type=_FORM),

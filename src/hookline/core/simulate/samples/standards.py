@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hookline.core.simulate.draft import Draft, Provider, Sample, Wanted
 from hookline.core.simulate.hmac_signing import first_of
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 from hookline.core.simulate.token_signing import as_header, by_standard_webhooks, public_of
 
 _PAID: Final = """{"type": "invoice.paid", "timestamp": "${iso.6}", "data": {"id": "inv_${base62:20}",
@@ -54,8 +54,10 @@ def _origin(draft: Draft, scene: Scene, _key: bytes) -> Draft:
 
 _ORIGIN: Final = "eventemitter.example.com"
 _ORDER: Final = '{"order_id": "${digits:8}", "total": "${decimal:total}", "currency": "EUR", "customer": "Zoë Doe"}'
-_EVENT: Final = """{"specversion": "1.0", "id": "${uuid}", "source": "/shops/%s", "type": "com.example.order.%s",
-    "subject": "${digits:8}", "time": "${iso.3}", "datacontenttype": "application/json", "data": {"total": "${decimal:total}",
+_EVENT: Final = """{"specversion": "1.0", "id": "${uuid}", "source": "/shops/@shop@", "type":
+    "com.example.order.@type@",
+    "subject": "${digits:8}", "time": "${iso.3}", "datacontenttype": "application/json", "data": {"total":
+    "${decimal:total}",
     "currency": "EUR", "customer": "Zoë Doe"}}"""
 _TOTAL: Final = {"total": "${int:500-90000}"}
 
@@ -79,14 +81,14 @@ CLOUDEVENTS: Final = Provider(
         Sample(
             "com.example.order.paid",
             "structured mode: one JSON object",
-            _EVENT % (1, "paid"),
+            composed(_EVENT, shop=1, type="paid"),
             _TOTAL,
             content_type="application/cloudevents+json; charset=utf-8",
         ),
         Sample(
             "com.example.order.shipped",
             "a batch of two",
-            f"[{_EVENT % (1, 'shipped')}, {_EVENT % (2, 'shipped')}]",
+            f"[{composed(_EVENT, shop=1, type='shipped')}, {composed(_EVENT, shop=2, type='shipped')}]",
             _TOTAL,
             content_type="application/cloudevents-batch+json; charset=utf-8",
         ),
@@ -104,7 +106,7 @@ CLOUDEVENTS: Final = Provider(
     ),
     _sign_cloudevents,
     {"access_token": "${base62:40}", "allowed_origins": [_ORIGIN]},
-    secret="access_token",
+    credential="access_token",
     headers={"User-Agent": "CloudEvents-Sender/1.0", "WebHook-Request-Origin": _ORIGIN},
     forged=("access_token",),
     signs_time=False,

@@ -84,7 +84,8 @@ _CHARGE: Final = """{
     "amount_captured": "${#amount}", "amount_refunded": "${#amount}", "application": null,
     "application_fee": null, "application_fee_amount": null, "balance_transaction": "txn_3${base62:23}",
     "billing_details": "@billing_details", "calculated_statement_descriptor": "HOOKLINE SHOP", "captured": true,
-    "created": "${s-86400}", "currency": "usd", "customer": "cus_${base62:14}", "description": "Order ${digits:6#order}",
+    "created": "${s-86400}", "currency": "usd", "customer": "cus_${base62:14}", "description":
+    "Order ${digits:6#order}",
     "destination": null, "dispute": null, "disputed": false, "failure_balance_transaction": null, "failure_code": null,
     "failure_message": null, "fraud_details": {}, "livemode": false, "metadata": {"order_id": "${#order}"},
     "on_behalf_of": null, "order": null,

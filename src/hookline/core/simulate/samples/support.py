@@ -6,9 +6,10 @@ from typing import Final
 
 from hookline.core.simulate.draft import Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac
+from hookline.core.simulate.template import composed
 
 _NOTICE: Final = """{"type": "notification_event", "app_id": "a86dr8yl", "data": {"type": "notification_event_data",
-    "item": %s}, "links": {}, "id": "notif_${uuid}", "topic": "%s", "delivery_status": "pending",
+    "item": @item@}, "links": {}, "id": "notif_${uuid}", "topic": "@topic@", "delivery_status": "pending",
     "delivery_attempts": 1, "delivered_at": 0, "first_sent_at": "${s}", "created_at": "${s-1}", "self": null}"""
 _CONTACT: Final = """{"type": "contact", "id": "${hex:24#contact}", "workspace_id": "a86dr8yl", "external_id":
     "${digits:6}", "role": "user", "email": "zoe@example.com", "phone": null, "name": "Zoë Doe", "avatar": null,
@@ -19,7 +20,8 @@ _CONTACT: Final = """{"type": "contact", "id": "${hex:24#contact}", "workspace_i
     "tags": {"type": "list", "data": [], "url": "/contacts/${#contact}/tags", "total_count": 0, "has_more": false}}"""
 _CONVERSATION: Final = """{"type": "conversation", "id": "${digits:15}", "created_at": "${s-2}", "updated_at": "${s-1}",
     "waiting_since": "${s-2}", "snoozed_until": null, "source": {"type": "conversation", "id": "${digits:10}",
-    "delivered_as": "customer_initiated", "subject": "", "body": "<p>Où est ma commande?</p>", "author": {"type": "user",
+    "delivered_as": "customer_initiated", "subject": "", "body": "<p>Où est ma commande?</p>", "author": {"type":
+    "user",
     "id": "${hex:24}", "name": "Zoë Doe", "email": "zoe@example.com"}, "attachments": [], "url":
     "https://shop.example.com/"}, "contacts": {"type": "contact.list", "contacts": [{"type": "contact",
     "id": "${hex:24}"}]}, "open": true, "state": "open", "read": false, "priority": "not_priority",
@@ -28,16 +30,18 @@ _CONVERSATION: Final = """{"type": "conversation", "id": "${digits:15}", "create
 INTERCOM: Final = Provider(
     "intercom",
     (
-        Sample("contact.user.created", "a user was made", _NOTICE % (_CONTACT, "contact.user.created")),
+        Sample(
+            "contact.user.created", "a user was made", composed(_NOTICE, item=_CONTACT, topic="contact.user.created")
+        ),
         Sample(
             "conversation.user.created",
             "a user has begun a conversation",
-            _NOTICE % (_CONVERSATION, "conversation.user.created"),
+            composed(_NOTICE, item=_CONVERSATION, topic="conversation.user.created"),
         ),
         Sample(
             "ping",
             "the webhook was made: a first question, answered like any event",
-            _NOTICE % ('{"type": "ping", "message": "something something interzen"}', "ping"),
+            composed(_NOTICE, item='{"type": "ping", "message": "something something interzen"}', topic="ping"),
         ),
     ),
     by_hmac(HmacScheme("X-Hub-Signature", value="sha1={signature}", digest="sha1")),
@@ -50,10 +54,14 @@ INTERCOM: Final = Provider(
 
 def _zendesk(name: str, says: str, subject: str, detail: str, event: str) -> Sample:
     kind = f"zen:event-type:{name}"
-    data = (
-        """{"type": "%s", "account_id": 123456, "id": "${uuid}", "time": "${iso.6-1}", "zendesk_event_version":
-        "2022-11-06", "subject": "zen:%s:${digits:9#subject}", "event": %s, "detail": %s}"""
-    ) % (kind, subject, event, detail)
+    data = composed(
+        """{"type": "@type@", "account_id": 123456, "id": "${uuid}", "time": "${iso.6-1}", "zendesk_event_version":
+        "2022-11-06", "subject": "zen:@subject@:${digits:9#subject}", "event": @event@, "detail": @detail@}""",
+        type=kind,
+        subject=subject,
+        event=event,
+        detail=detail,
+    )
     return Sample(kind, says, data)
 
 
@@ -98,6 +106,7 @@ ZENDESK: Final = Provider(
         "X-Zendesk-Webhook-Invocation-Id": "01${upper:24}",
     },
     content_type="application/json; charset=utf-8",
+    limits_age=False,
 )
 
 PROVIDERS: Final = (INTERCOM, ZENDESK)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import first_of, sha256_hex
 from hookline.core.simulate.json_style import compact, form
-from hookline.core.simulate.template import Scene
+from hookline.core.simulate.template import Scene, composed
 
 
 def _mac(scene: Scene, content: str) -> str:
@@ -40,40 +40,53 @@ TWILIO: Final = Provider(
         Sample(
             "incoming_message",
             "somebody sent a text message",
-            """{"ToCountry": "US", "ToState": "CA", "SmsMessageSid": "SM${hex:32#sid}", "NumMedia": "0",
+            composed(
+                """{"ToCountry": "US", "ToState": "CA", "SmsMessageSid": "SM${hex:32#sid}", "NumMedia": "0",
             "ToCity": "SAN FRANCISCO", "FromZip": "", "SmsSid": "SM${#sid}", "FromState": "", "SmsStatus": "received",
             "FromCity": "", "Body": "Où est ma commande? 😀", "FromCountry": "DE", "To": "+14158675310",
             "ToZip": "94105", "NumSegments": "1", "MessageSid": "SM${#sid}", "AccountSid": "@account@",
-            "From": "+491701234567", "ApiVersion": "2010-04-01"}""".replace("@account@", _ACCOUNT),
+            "From": "+491701234567", "ApiVersion": "2010-04-01"}""",
+                account=_ACCOUNT,
+            ),
         ),
         Sample(
             "message_status",
             "a text message has arrived",
-            """{"SmsSid": "SM${hex:32#sid}", "SmsStatus": "delivered", "MessageStatus": "delivered",
+            composed(
+                """{"SmsSid": "SM${hex:32#sid}", "SmsStatus": "delivered", "MessageStatus": "delivered",
             "To": "+491701234567", "MessageSid": "SM${#sid}", "AccountSid": "@account@", "From": "+14158675310",
-            "ApiVersion": "2010-04-01"}""".replace("@account@", _ACCOUNT),
+            "ApiVersion": "2010-04-01"}""",
+                account=_ACCOUNT,
+            ),
         ),
         Sample(
             "incoming_call",
             "somebody calls, and TwiML is to say what happens",
-            """{"Called": "+14158675310", "ToState": "CA", "CallerCountry": "US", "Direction": "inbound",
+            composed(
+                """{"Called": "+14158675310", "ToState": "CA", "CallerCountry": "US", "Direction": "inbound",
             "CallerState": "CA", "ToZip": "94105", "CallSid": "CA${hex:32}", "To": "+14158675310", "CallerZip": "94105",
-            "ToCountry": "US", "StirVerstat": "TN-Validation-Passed-A", "CalledZip": "94105", "ApiVersion": "2010-04-01",
+            "ToCountry": "US", "StirVerstat": "TN-Validation-Passed-A", "CalledZip": "94105", "ApiVersion":
+            "2010-04-01",
             "CalledCity": "SAN FRANCISCO", "CallStatus": "ringing", "From": "+14158675309", "AccountSid": "@account@",
             "CalledCountry": "US", "CallerCity": "", "FromCountry": "US", "ToCity": "SAN FRANCISCO", "FromCity": "",
             "CalledState": "CA", "FromZip": "94105", "Caller": "+14158675309",
-            "FromState": "CA"}""".replace("@account@", _ACCOUNT),
+            "FromState": "CA"}""",
+                account=_ACCOUNT,
+            ),
         ),
         Sample(
             "com.twilio.messaging.message.delivered",
             "Event Streams: JSON, its checksum in the address",
-            """[{"specversion": "1.0", "type": "com.twilio.messaging.message.delivered",
+            composed(
+                """[{"specversion": "1.0", "type": "com.twilio.messaging.message.delivered",
             "source": "/@account@/Messages/SM${hex:32#sid}.json", "id": "EZ${hex:32}",
             "dataschema": "https://events-schemas.twilio.com/Messaging.MessageStatus/4",
             "datacontenttype": "application/json", "time": "${iso.3}",
             "data": {"messageSid": "SM${#sid}", "messageStatus": "DELIVERED", "accountSid": "@account@",
             "to": "+491701234567", "from": "+14158675310", "timestamp": "${iso.3}",
-            "eventName": "com.twilio.messaging.message.delivered"}}]""".replace("@account@", _ACCOUNT),
+            "eventName": "com.twilio.messaging.message.delivered"}}]""",
+                account=_ACCOUNT,
+            ),
             style=compact,
             content_type="application/json",
             sign=_sign_json,
@@ -81,7 +94,7 @@ TWILIO: Final = Provider(
     ),
     _sign_form,
     {"auth_token": "${hex:32}"},
-    secret="auth_token",
+    credential="auth_token",
     headers={"User-Agent": "TwilioProxy/1.1", "Accept": "*/*", "I-Twilio-Idempotency-Token": "${uuid}"},
     style=form,
     content_type="application/x-www-form-urlencoded; charset=UTF-8",
