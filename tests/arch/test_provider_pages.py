@@ -93,20 +93,23 @@ def test_the_commands_of_a_page_name_its_preset_and_its_keys(name):
     for words in created:
         assert options(words, "--verifier") == [name]
         assert {item.partition("=")[0] for item in options(words, "--set")} <= set(preset(name).keys)
-    source = created[0][3]
+    source, sources = created[0][3], {words[3] for words in created}
     at_the_provider = section(page(name), "At [^\n]+")
     told = set(re.findall(r"/in/([a-z0-9_]+)", at_the_provider))
     assert told == {source} or (name == "salesforce" and not told)
     tried = lines_of(name, "hookline", "simulate")
     assert tried
-    assert {options(words, "--to")[0] for words in tried} == {f"$HOOKLINE_URL/in/{source}"}
+    assert {to for words in tried for to in options(words, "--to")} <= {f"$HOOKLINE_URL/in/{one}" for one in sources}
+    assert options(tried[-1], "--to")
+    set_here = {item.partition("=")[0] for words in tried for item in options(words, "--configured")}
+    assert set_here <= set(preset(name).keys)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_posted_makes_a_source(name):
     """The JSON that a page posts is a source that the API takes (without the values that a page leaves out, `…`)."""
     posted = [words for words in lines_of(name, "curl") if HTTP in words]
-    created = lines_of(name, "hookline", "sources", "create")
+    created = [words for words in lines_of(name, "hookline", "sources", "create") if options(words, "--set")]
     assert len(posted) == len(created)
     for words, command in zip(posted, created, strict=True):
         document: dict[str, Any] = json.loads(options(words, "-d")[0])
