@@ -29,8 +29,8 @@ def verify(
     """Check a request's Standard Webhooks signature. Exit code 1, and the reason, when it is not valid."""
     import time
 
-    from hookline.core.signature import VerificationError
-    from hookline.core.signature import verify as check
+    from hookline.core.verification import VerificationError
+    from hookline.core.verification import verify as check
 
     try:
         check(
@@ -41,7 +41,7 @@ def verify(
             tolerance_s=tolerance_s,
         )
     except VerificationError as error:
-        if error.reason == "invalid_secret":
+        if error.reason in ("invalid_secret", "unsupported_key"):
             raise usage(str(error)) from None
         raise CommandError(f"not valid: {error} ({error.reason})", ExitCode.REFUSED) from None
     if terminal.json:
