@@ -34,6 +34,9 @@ class VerificationError(HooklineError):
     receiver answers 401 to all but the last two, which are its own fault.
     """
 
+    status = 401
+    """The HTTP status that tells the sender."""
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason

@@ -1,4 +1,5 @@
-"""What the kit raises: one tree for requests that are not proven, and one error of confirming."""
+"""What the kit raises: one tree for requests that are not proven, and one error of confirming; and what an application
+raises to refuse an event."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ __all__ = [
     "SignatureMismatch",
     "SignatureMissing",
     "TimestampOutsideTolerance",
+    "Unacceptable",
     "Unverifiable",
     "VerificationError",
     "refused",
-    "status_of",
 ]
 
 
@@ -41,10 +42,14 @@ class TimestampOutsideTolerance(VerificationError):
 class MalformedBody(VerificationError):
     """It is signed, but its body is not what it says it is: JSON that cannot be read."""
 
+    status = 400
+
 
 class Unverifiable(VerificationError):
     """It cannot be judged, and that is not the sender's fault: a secret that is none (`invalid_secret`), a package that
     is missing (`unsupported_key`), a body that was decoded before (`unusable_body`), a key that cannot be fetched."""
+
+    status = 500
 
 
 class ConfirmationError(HooklineError):
@@ -87,17 +92,26 @@ _CLASS_BY_REASON: Final[Mapping[str, type[VerificationError]]] = {
     "not_configured": Unverifiable,
     "unsupported": SignatureMalformed,
     "defect": Unverifiable,
+    "missing_package": Unverifiable,
+    "unconfirmed_subscription": Unverifiable,
 }
 
 
-def refused(reason: str, detail: str) -> VerificationError:
-    """The error of a reason; one that is not known is `Unverifiable`."""
-    return _CLASS_BY_REASON.get(reason, Unverifiable)(reason, detail)
+def refused(reason: str, detail: str, status: int | None = None) -> VerificationError:
+    """The error of a reason; one that is not known is `Unverifiable`. `status`: another than that of its class."""
+    error = _CLASS_BY_REASON.get(reason, Unverifiable)(reason, detail)
+    if status is not None:
+        error.status = status
+    return error
 
 
-def status_of(error: VerificationError) -> int:
-    """The HTTP status that tells the sender: 400 for a body, 500 where it is our fault and he shall try again, else
-    401."""
-    if isinstance(error, MalformedBody):
-        return 400
-    return 500 if isinstance(error, Unverifiable) else 401
+class Unacceptable(HooklineError):
+    """Raised by an application's `check=` or handler: the event is genuine, and not to be taken as it is. The sender is
+    answered `status` (422, or another from 400 to 499) with `message`, and may send it again."""
+
+    def __init__(self, message: str, status: int = 422) -> None:
+        super().__init__(message)
+        if not 400 <= status <= 499:
+            raise ValueError("status must be from 400 to 499")
+        self.message = message
+        self.status = status

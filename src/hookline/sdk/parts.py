@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from hookline.sdk.errors import refused
 
@@ -15,12 +14,15 @@ Headers: TypeAlias = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 """A mapping, anything with `items()`, or pairs; names and values are text or bytes, a value may be a list of them."""
 
 
-def raw_body(body: Body) -> bytes:
+_NUMBER_MAX: Final = 1e15
+
+
+def raw_body(body: object) -> bytes:
     """The bytes. Raises `Unverifiable` (`unusable_body`) for what is not bytes: of a text nobody knows which bytes
     were signed."""
-    if type(body) is bytes:
-        return body
-    if isinstance(body, bytes | bytearray | memoryview):
+    if isinstance(body, bytes):
+        return bytes(body)
+    if isinstance(body, bytearray | memoryview):
         try:
             return bytes(body)
         except ValueError:
@@ -34,16 +36,14 @@ def header_pairs(headers: Headers) -> Pairs:
     (`unusable_headers`) for what holds no headers."""
     try:
         items = getattr(headers, "items", None)
-        pairs: list[tuple[str, str]] = []
-        for name, value in items() if callable(items) else headers:
-            for one in value if isinstance(value, list | tuple) else (value,):
-                pairs.append((_text(name).lower(), _text(one).strip(" \t")))
+        return tuple(
+            (_text(name).lower(), _text(one).strip(" \t"))
+            for name, value in (items() if callable(items) else headers)
+            for one in (value if isinstance(value, list | tuple) else (value,))
+        )
     except Exception as error:  # noqa: BLE001 - a mapping of whatever kind may raise whatever it likes
-        kind = type(headers).__name__
-        raise refused(
-            "unusable_headers", f"No headers can be read from this {kind} ({type(error).__name__})."
-        ) from None
-    return tuple(pairs)
+        why = f"No headers can be read from this {type(headers).__name__} ({type(error).__name__})."
+        raise refused("unusable_headers", why) from None
 
 
 def _text(value: object) -> str:
@@ -70,6 +70,6 @@ def clock_s(now: float | None) -> float:
 
 def number(name: str, value: object) -> float:
     """A finite number of 0 or more. Raises `Unverifiable` (`unusable_setting`)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _NUMBER_MAX:
         raise refused("unusable_setting", f"{name} must be a number of seconds, 0 or more.")
     return float(value)

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from hookline.core import percent
+from hookline.core import mapped, percent
 from hookline.core.verifiers.json_body import BodyError, parse
 from hookline.sdk.errors import MalformedBody
 
 _STRUCTURED = "application/cloudevents+json"
+_PERHAPS_JSON = ("text/plain", "application/octet-stream")
+"""What senders of JSON say who do not say that it is JSON, SNS among them."""
 
 
 class Said(NamedTuple):
@@ -24,36 +26,26 @@ class Said(NamedTuple):
     source: str | None = None
 
 
-def media_type(content_type: str) -> str:
-    """The media type in lower case, without parameters."""
-    return content_type.partition(";")[0].strip().lower()
+def value_of(body: bytes, content_type: str, *, loose: bool = False) -> Any:
+    """JSON as its value; a form, urlencoded or multipart, and XML as `core.mapped` has them; anything else as its
+    bytes. XML needs defusedxml, without which it is its bytes too.
 
-
-def is_json(content_type: str) -> bool:
-    """Whether this is JSON by its content type."""
-    kind = media_type(content_type)
-    return kind == "application/json" or (kind.endswith("+json") and "/" in kind)
-
-
-def value_of(body: bytes, content_type: str) -> Any:
-    """JSON as its value, a form as a dict of texts (of lists of texts where a name is there more than once), anything
-    else as its bytes. Without a content type it is JSON if it can be read as such.
-
-    Raises `MalformedBody` for what says that it is JSON and is not; an empty body is None.
+    An empty body is None. What does not say what it is is JSON, if it can be read so; with `loose` also what says that
+    it is a text or bytes. Raises `MalformedBody` for what is not what it says that it is.
     """
-    kind = media_type(content_type)
-    if kind == "application/x-www-form-urlencoded":
-        return _form(body)
-    if kind and not is_json(kind):
-        return body
     if not body:
         return None
-    try:
-        return parse(body)
-    except BodyError as error:
-        if not kind:
+    if not content_type or (loose and content_type.partition(";")[0].strip().lower() in _PERHAPS_JSON):
+        try:
+            return parse(body)
+        except BodyError:
             return body
+    try:
+        return mapped.value_of(content_type, body) if mapped.kind_of(content_type) else body
+    except mapped.MappedError as error:
         raise MalformedBody("malformed_body", f"The body is {error}.") from None
+    except ImportError:
+        return body
 
 
 def said(body: bytes, headers: Mapping[str, str]) -> Said:
@@ -66,7 +58,7 @@ def said(body: bytes, headers: Mapping[str, str]) -> Said:
     if not isinstance(value, dict):
         return Said("", "", value)
     kind, time = _word(value, "type") or "", _word(value, "time") or _word(value, "timestamp") or ""
-    if media_type(content_type) == _STRUCTURED:
+    if content_type.partition(";")[0].strip().lower() == _STRUCTURED:
         return Said(kind, time, _structured(value), _word(value, "subject"), _word(value, "source"))
     return Said(kind, time, value["data"] if kind and "data" in value else value)
 
@@ -102,17 +94,3 @@ def _attribute(value: str | None) -> str | None:
 def _word(value: Mapping[str, Any], name: str) -> str | None:
     found = value.get(name)
     return found if isinstance(found, str) else None
-
-
-def _form(body: bytes) -> dict[str, Any]:
-    from urllib.parse import parse_qsl
-
-    found: dict[str, Any] = {}
-    for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
-        if name not in found:
-            found[name] = value
-        elif isinstance(found[name], list):
-            found[name].append(value)
-        else:
-            found[name] = [found[name], value]
-    return found
