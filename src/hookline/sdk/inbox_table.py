@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Claimed:
     fence: int
     tries: int
     """This one among them."""
-    event: Event
+    event: Event = field(compare=False)
     finished: frozenset[str]
     """Names of handlers that ended well at an earlier try."""
 
@@ -70,7 +70,7 @@ class Confirmation:
     """What is to be said to the sender of an event."""
 
     key: str
-    event: Event
+    event: Event = field(compare=False)
     word: str
     message: str
     tries: int
@@ -165,8 +165,12 @@ class Table:
         return claimed
 
     def extend(self, transaction: Transaction, claim: Claimed, until_s: float) -> bool:
-        """Keep a claim for longer; False: it is lost."""
-        return self._set(transaction, claim, "due_at = ?", until_s)
+        """Keep a claim for longer; False: it is lost, or a transaction that runs has its row."""
+        if transaction.dialect != "postgresql":
+            return self._set(transaction, claim, "due_at = ?", until_s)
+        which = f"SELECT key FROM {self._name}{self._mine} FOR UPDATE SKIP LOCKED"  # noqa: S608
+        statement = f"UPDATE {self._name} SET due_at = ? WHERE key IN ({which})"  # noqa: S608
+        return transaction.execute(statement, until_s, claim.key, claim.fence) == 1
 
     def mark(self, transaction: Transaction, claim: Claimed, finished: frozenset[str]) -> bool:
         """These handlers ended well; others are still to come. False: the claim is lost."""
