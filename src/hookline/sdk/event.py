@@ -32,6 +32,8 @@ class Event:
     subject: str | None = None
     source: str | None = None
     """What it comes from: the CloudEvents `source`, or the name of the preset."""
+    verifier: str = ""
+    """Who proved it: the name of the preset, or `standard_webhooks`. Together with it `id` is unique."""
     attempt: int = 1
     """Which try of its delivery this is, from 1 on (`hookline-attempt`)."""
     confirm_url: str | None = field(default=None, repr=False)

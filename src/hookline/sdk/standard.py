@@ -85,6 +85,7 @@ def event_of(
         content_type=headers.get("content-type", ""),
         subject=spoken.subject,
         source=spoken.source,
+        verifier="standard_webhooks",
         attempt=int(attempt) if is_number else 1,
         confirm_url=headers.get("hookline-confirm-url"),
         confirm_origins=confirm_origins,

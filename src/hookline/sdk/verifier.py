@@ -144,6 +144,7 @@ class Verifier:
             content_type=item.content_type,
             subject=item.subject or None,
             source=self.name,
+            verifier=self.name,
         )
 
 
