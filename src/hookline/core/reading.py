@@ -20,7 +20,7 @@ from hookline.core.expression import (
     text_of,
 )
 from hookline.core.json_items import TooManyItems, items_at
-from hookline.core.mapped import XML, Element, MappedError, kind_of, xml_tree
+from hookline.core.mapped import JSON, XML, Element, MappedError, kind_of, xml_tree
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.json_body import BodyError, parse
 from hookline.core.verifiers.preset import Reading
@@ -38,7 +38,7 @@ _TIME: Final = re.compile(
 _NUMBER: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,9})?")
 _MS_FROM: Final = 1e11
 """As seconds this would be the year 5138, as milliseconds it is 1973."""
-_JSON: Final = "application/json"
+JSON_TYPE: Final = "application/json"
 _ENCODING: Final = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 
@@ -103,8 +103,12 @@ def check(reading: Reading) -> None:
 def type_of(text: str, default: str) -> str:
     """An event type out of a provider's word: what a type may not have becomes `_`, at most 255 characters. Ours
     (`hookline.…`) are nobody else's: `hookline_…`."""
-    made = _BAD.sub("_", text.strip())[:TYPE_CHARS_MAX].lstrip("_.:/-") or _BAD.sub("_", default) or "webhook"
+    made = _type(text) or _type(default) or "webhook"
     return made.replace(".", "_", 1) if made.startswith(_RESERVED) else made
+
+
+def _type(text: str) -> str:
+    return _BAD.sub("_", text.strip())[:TYPE_CHARS_MAX].lstrip("_.:/-")
 
 
 # --------------------------------------------------------------------------------------------------- compiling
@@ -158,7 +162,8 @@ def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
         text, steps = field if isinstance(field, str) else None, steps[1:]
         steps = steps[1:] if steps and steps[0][0] == "json" else steps
     else:
-        text = None if scope.body is None else scope.request.body.decode("utf-8", "replace")
+        is_json = kind_of(scope.request.header("content-type") or "") in (JSON, "") and scope.body is not None
+        text = scope.request.body.decode("utf-8", "replace") if is_json else None
     if text is None:
         return None
     try:
@@ -175,7 +180,7 @@ def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
     for one in found:
         scope.item, scope.parent = one.value, one.parent
         scope.item_bytes = data = one.text.encode("utf-8", "surrogatepass")
-        items.append(_item(compiled, scope, data, _JSON, one.pointer))
+        items.append(_item(compiled, scope, data, JSON_TYPE, one.pointer))
     return items
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from hookline.core import ids
-from hookline.core.event import Event
+from hookline.core.event import Event, Origin
 from hookline.ports.store import KeyRow, TenantRow
 
 AS_IS = 0
@@ -30,6 +30,7 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tracestate: str | None = None
     dataschema: str | None = None
     extensions: dict[str, str | int | bool] | None = None
+    inbound: Origin | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -60,6 +61,7 @@ def event_parameters(event: Event) -> tuple[Any, ...]:
             event.tracestate,
             event.dataschema,
             event.extensions,
+            event.inbound,
         )
     )
     source_id = event.source_id
@@ -101,6 +103,7 @@ def event(row: Sequence[Any]) -> Event:
         tracestate=rest.tracestate,
         dataschema=rest.dataschema,
         extensions=rest.extensions,
+        inbound=rest.inbound,
         erased=encoding == ERASED,
     )
 
