@@ -65,9 +65,8 @@ class _Compiled:
     id: Get
     subject: Get
     time: Get
-    source: str
-    """Where a split begins: `body`, `form`, `header`, `query`; empty: there is none."""
-    steps: tuple[Step, ...]
+    splits: tuple[tuple[str, tuple[Step, ...]], ...]
+    """Where a split may begin (`body` or `form`), and its path."""
     default_type: str
 
 
@@ -79,8 +78,8 @@ def events_of(request: Inbound, reading: Reading) -> list[Item]:
     """
     compiled = _compile(reading)
     scope = Scope(request)
-    if compiled.source:
-        found = _split_xml(compiled, scope) if _is_xml(request) else _split(compiled, scope)
+    for source, steps in compiled.splits:
+        found = (_split_xml if _is_xml(request) else _split)(compiled, scope, source, steps)
         if found is not None:
             return found
     content_type = request.header("content-type") or ""
@@ -93,7 +92,7 @@ def check(reading: Reading) -> None:
         text: str = getattr(reading, name)
         try:
             if name == "split":
-                _split_steps(text)
+                _splits(text)
             elif text:
                 compile_expression(text)
         except ExpressionError as error:
@@ -123,21 +122,21 @@ def _compile(reading: Reading) -> _Compiled:
     def get(expression: str) -> Get:
         return compile_expression(expression) if expression else _nothing
 
-    source, steps = _split_steps(reading.split)
     return _Compiled(
         get(reading.type),
         get(reading.id),
         get(reading.subject),
         get(reading.time),
-        source,
-        steps,
+        _splits(reading.split),
         reading.default_type,
     )
 
 
+def _splits(split: str) -> tuple[tuple[str, tuple[Step, ...]], ...]:
+    return tuple(_split_steps(one.strip()) for one in split.split("|")) if split else ()
+
+
 def _split_steps(split: str) -> tuple[str, tuple[Step, ...]]:
-    if not split:
-        return "", ()
     source, colon, path = split.partition(":")
     if not colon or source not in ("body", "form"):
         raise ExpressionError("a path to an array begins with body: or form:")
@@ -154,10 +153,9 @@ def _is_xml(request: Inbound) -> bool:
     return kind_of(request.header("content-type") or "") == XML
 
 
-def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
+def _split(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ...]) -> list[Item] | None:
     """The items of JSON, in the body or in a field of a form."""
-    steps = compiled.steps
-    if compiled.source == "form":
+    if source == "form":
         field = scope.form.get(steps[0][1])
         text, steps = field if isinstance(field, str) else None, steps[1:]
         steps = steps[1:] if steps and steps[0][0] == "json" else steps
@@ -167,7 +165,7 @@ def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
     if text is None:
         return None
     try:
-        if compiled.source == "form":
+        if source == "form":
             parse(text)
         elif not isinstance(scope.body, list | dict):
             return None
@@ -184,13 +182,13 @@ def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
     return items
 
 
-def _split_xml(compiled: _Compiled, scope: Scope) -> list[Item] | None:
+def _split_xml(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ...]) -> list[Item] | None:
     """The elements at a path of names, each as it stands in the document."""
     body = scope.request.body
-    if compiled.source != "body" or b"\0" in body:  # UTF-16: where an element stands is not known
+    if source != "body" or b"\0" in body:  # UTF-16: where an element stands is not known
         return None
     try:
-        elements = _elements_at(xml_tree(body), compiled.steps)
+        elements = _elements_at(xml_tree(body), steps)
     except MappedError:
         return None
     if not elements:

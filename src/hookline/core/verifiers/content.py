@@ -45,6 +45,15 @@ class Content:
         """Whether `body`, `timestamp`, `method` or `url` is a piece of it."""
         return any(piece.kind == kind for piece in self.pieces)
 
+    def config_keys(self) -> tuple[str, ...]:
+        """The keys of the configuration that are pieces of it."""
+        return tuple(piece.literal for piece in self.pieces if piece.kind == "config")
+
+    def borders(self, kind: str) -> bool:
+        """Whether such a piece stands beside another without a literal between them."""
+        pairs = zip(self.pieces, self.pieces[1:], strict=False)
+        return any(kind in (one.kind, other.kind) and "literal" not in (one.kind, other.kind) for one, other in pairs)
+
 
 def content(template: str) -> Content:
     """The template, compiled. Raises `PlaceError`."""

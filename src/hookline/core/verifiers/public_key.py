@@ -39,11 +39,11 @@ class PublicKeyScheme:
         """The configured public key whose owner signed every message. Raises `Unproven` or `ConfigError`."""
         return self.prove_by(config.texts(self.key), parts, config, now_s)
 
-    def prove_by(self, written: Sequence[str], parts: Parts, config: Config, now_s: float, *, field: str = "") -> str:
-        """The same, by one of these keys. `field` as in `SignedMessage.claims`."""
+    def prove_by(self, written: Sequence[str], parts: Parts, config: Config, now_s: float) -> str:
+        """The same, by one of these keys."""
         checks = [(one, self._check_of(one)) for one in written]
         proven = written[0]
-        for claim in self.message.claims(parts, config, field=field):
+        for claim in self.message.claims(parts, config):
             proven = _key_of(claim, checks)
             self.message.check_age(claim, config, now_s)
         return proven

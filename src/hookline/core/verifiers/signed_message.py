@@ -75,17 +75,17 @@ class SignedMessage:
     the request is one message."""
     signatures_max: int = SIGNATURES_MAX
 
-    def claims(self, parts: Parts, config: Config, *, field: str = "") -> Iterator[Claim]:
-        """The messages of the request, one by one: all of them must be proven. `field` replaces the name of the
-        fields that are signatures. Raises `Unproven` or `ConfigError`."""
+    def claims(self, parts: Parts, config: Config) -> Iterator[Claim]:
+        """The messages of the request, one by one: all of them must be proven. Raises `Unproven` or
+        `ConfigError`."""
         if not self.each:
-            yield self._claim(parts, config, None, field)
+            yield self._claim(parts, config, None)
             return
         items = list(_items(parts.json(), self.each))
         if not 0 < len(items) <= ITEMS_MAX:
             raise Unproven("malformed_body", f"the body has no items to verify, or more than {ITEMS_MAX}")
         for item in items:
-            yield self._claim(parts, config, item, field)
+            yield self._claim(parts, config, item)
 
     def check_age(self, claim: Claim, config: Config, now_s: float) -> None:
         """Raise `Unproven` for a message whose timestamp is too far from now."""
@@ -93,21 +93,21 @@ class SignedMessage:
         if claim.at_s is not None and tolerance_s >= 0:
             check_fresh(claim.at_s, now_s, tolerance_s)
 
-    def _claim(self, parts: Parts, config: Config, item: Any, field: str) -> Claim:
+    def _claim(self, parts: Parts, config: Config, item: Any) -> Claim:
         written = self.signature.values(parts, item, "missing_signature")
-        signatures = self._signatures(written, field)
+        signatures = self._signatures(written)
         stamp, at_s = "", None
         if self.timestamp is not None:
             stamp = self._timestamp(self.timestamp, parts, item, written)
             at_s = self.timestamp.seconds(stamp)
         return Claim(signatures, self.content.octets(parts, config, stamp, item), at_s)
 
-    def _signatures(self, written: list[Any], field: str) -> tuple[bytes, ...]:
+    def _signatures(self, written: list[Any]) -> tuple[bytes, ...]:
         texts: list[str] = []
         for one in written:
             if not isinstance(one, str):
                 raise Unproven("malformed_signature", f"{self.signature} is not a text")
-            texts += [one] if self.fields is None else self.fields.texts(one, field or self.fields.name)
+            texts += [one] if self.fields is None else self.fields.texts(one, self.fields.name)
         if len(texts) > self.signatures_max:
             raise Unproven("malformed_signature", f"more than {self.signatures_max} signatures")
         decode = DECODERS[self.encoding]

@@ -60,7 +60,9 @@ class StaticCredential:
     """
 
     header: str = ""
-    """The header that has the secret, unless `header` is configured; empty: none has."""
+    """The header that has the secret; empty: none has."""
+    named: bool = False
+    """Whether `header` of the configuration can name another."""
     bearer: str = "no"
     """Whether `Bearer` stands before it in the header: `no`, `yes`, or `maybe`."""
     query: str = ""
@@ -86,7 +88,7 @@ class StaticCredential:
             ways.append((bool(parts.request.all(AUTHORIZATION)), lambda: _basic(parts, config)))
         if not config.has(self.secret):
             return ways
-        header = config.text_or("header", self.header).lower() if self.header else ""
+        header = config.text_or("header", self.header).lower() if self.named else self.header
         if header and not (by_basic and header == AUTHORIZATION):
             ways.append((bool(parts.request.all(header)), lambda: self._by_header(parts, header, config)))
         if self.query:
