@@ -44,6 +44,7 @@ from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
+from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.key_files import operator_key, secret_keys
@@ -233,6 +234,10 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
+            sources=Sources(
+                self.store, engine.registry, catalogue, self._keyring, self.clock, engine.ids, self.public_url
+            ),
+            quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
             deliveries=deliveries,

@@ -42,6 +42,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "too_deep": 422,
     # what a person configures
     "invalid_endpoint": 422,
+    "invalid_source": 422,
     "invalid_filter": 422,
     "invalid_retry": 422,
     "invalid_header": 422,

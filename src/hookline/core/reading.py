@@ -20,7 +20,7 @@ from hookline.core.expression import (
     text_of,
 )
 from hookline.core.json_items import TooManyItems, items_at
-from hookline.core.mapped import XML, Element, MappedError, kind_of, xml_tree
+from hookline.core.mapped import JSON, XML, Element, MappedError, kind_of, xml_tree
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.json_body import BodyError, parse
 from hookline.core.verifiers.preset import Reading
@@ -38,7 +38,7 @@ _TIME: Final = re.compile(
 _NUMBER: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,9})?")
 _MS_FROM: Final = 1e11
 """As seconds this would be the year 5138, as milliseconds it is 1973."""
-_JSON: Final = "application/json"
+JSON_TYPE: Final = "application/json"
 _ENCODING: Final = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 
@@ -65,9 +65,8 @@ class _Compiled:
     id: Get
     subject: Get
     time: Get
-    source: str
-    """Where a split begins: `body`, `form`, `header`, `query`; empty: there is none."""
-    steps: tuple[Step, ...]
+    splits: tuple[tuple[str, tuple[Step, ...]], ...]
+    """Where a split may begin (`body` or `form`), and its path."""
     default_type: str
 
 
@@ -79,8 +78,8 @@ def events_of(request: Inbound, reading: Reading) -> list[Item]:
     """
     compiled = _compile(reading)
     scope = Scope(request)
-    if compiled.source:
-        found = _split_xml(compiled, scope) if _is_xml(request) else _split(compiled, scope)
+    for source, steps in compiled.splits:
+        found = (_split_xml if _is_xml(request) else _split)(compiled, scope, source, steps)
         if found is not None:
             return found
     content_type = request.header("content-type") or ""
@@ -93,7 +92,7 @@ def check(reading: Reading) -> None:
         text: str = getattr(reading, name)
         try:
             if name == "split":
-                _split_steps(text)
+                _splits(text)
             elif text:
                 compile_expression(text)
         except ExpressionError as error:
@@ -103,8 +102,12 @@ def check(reading: Reading) -> None:
 def type_of(text: str, default: str) -> str:
     """An event type out of a provider's word: what a type may not have becomes `_`, at most 255 characters. Ours
     (`hookline.…`) are nobody else's: `hookline_…`."""
-    made = _BAD.sub("_", text.strip())[:TYPE_CHARS_MAX].lstrip("_.:/-") or _BAD.sub("_", default) or "webhook"
+    made = _type(text) or _type(default) or "webhook"
     return made.replace(".", "_", 1) if made.startswith(_RESERVED) else made
+
+
+def _type(text: str) -> str:
+    return _BAD.sub("_", text.strip())[:TYPE_CHARS_MAX].lstrip("_.:/-")
 
 
 # --------------------------------------------------------------------------------------------------- compiling
@@ -119,21 +122,21 @@ def _compile(reading: Reading) -> _Compiled:
     def get(expression: str) -> Get:
         return compile_expression(expression) if expression else _nothing
 
-    source, steps = _split_steps(reading.split)
     return _Compiled(
         get(reading.type),
         get(reading.id),
         get(reading.subject),
         get(reading.time),
-        source,
-        steps,
+        _splits(reading.split),
         reading.default_type,
     )
 
 
+def _splits(split: str) -> tuple[tuple[str, tuple[Step, ...]], ...]:
+    return tuple(_split_steps(one.strip()) for one in split.split("|")) if split else ()
+
+
 def _split_steps(split: str) -> tuple[str, tuple[Step, ...]]:
-    if not split:
-        return "", ()
     source, colon, path = split.partition(":")
     if not colon or source not in ("body", "form"):
         raise ExpressionError("a path to an array begins with body: or form:")
@@ -150,19 +153,19 @@ def _is_xml(request: Inbound) -> bool:
     return kind_of(request.header("content-type") or "") == XML
 
 
-def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
+def _split(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ...]) -> list[Item] | None:
     """The items of JSON, in the body or in a field of a form."""
-    steps = compiled.steps
-    if compiled.source == "form":
+    if source == "form":
         field = scope.form.get(steps[0][1])
         text, steps = field if isinstance(field, str) else None, steps[1:]
         steps = steps[1:] if steps and steps[0][0] == "json" else steps
     else:
-        text = None if scope.body is None else scope.request.body.decode("utf-8", "replace")
+        is_json = kind_of(scope.request.header("content-type") or "") in (JSON, "") and scope.body is not None
+        text = scope.request.body.decode("utf-8", "replace") if is_json else None
     if text is None:
         return None
     try:
-        if compiled.source == "form":
+        if source == "form":
             parse(text)
         elif not isinstance(scope.body, list | dict):
             return None
@@ -175,17 +178,17 @@ def _split(compiled: _Compiled, scope: Scope) -> list[Item] | None:
     for one in found:
         scope.item, scope.parent = one.value, one.parent
         scope.item_bytes = data = one.text.encode("utf-8", "surrogatepass")
-        items.append(_item(compiled, scope, data, _JSON, one.pointer))
+        items.append(_item(compiled, scope, data, JSON_TYPE, one.pointer))
     return items
 
 
-def _split_xml(compiled: _Compiled, scope: Scope) -> list[Item] | None:
+def _split_xml(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ...]) -> list[Item] | None:
     """The elements at a path of names, each as it stands in the document."""
     body = scope.request.body
-    if compiled.source != "body" or b"\0" in body:  # UTF-16: where an element stands is not known
+    if source != "body" or b"\0" in body:  # UTF-16: where an element stands is not known
         return None
     try:
-        elements = _elements_at(xml_tree(body), compiled.steps)
+        elements = _elements_at(xml_tree(body), steps)
     except MappedError:
         return None
     if not elements:

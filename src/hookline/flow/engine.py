@@ -27,8 +27,11 @@ from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.health import HealthKeeper
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
+from hookline.flow.quarantine import Quarantine
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
+from hookline.flow.rejections import FLUSH_S as REJECTIONS_FLUSH_S
+from hookline.flow.rejections import Rejections
 from hookline.flow.replay_steps import Steps
 from hookline.flow.replay_worker import ReplayWorker
 from hookline.flow.report import Report
@@ -133,8 +136,19 @@ class Engine:
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
+        self.rejections = Rejections(store, self.ids, observer)
+        self.upkeep.add("rejections", self.rejections.flush, REJECTIONS_FLUSH_S)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
+        self.quarantine = Quarantine(
+            store,
+            self.registry,
+            self.catalogue,
+            self.ids,
+            self.wake.notify,
+            lambda: self.upkeep.soon("unfold"),
+            observer,
+        )
         self.aside = Aside(
             self.senders, self.deliver.destinations, self.deliver.slots, self.deliver.next_in_line, clock, observer
         )
@@ -302,6 +316,7 @@ class Engine:
             await sender.close()
         await self.queue.close()
         await self.key_guard.close()
+        await self.rejections.close()
         await self.store.stop()
         return ended
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from hookline.sdk.event import Event
@@ -85,8 +86,8 @@ async def advance_async(
 
 def is_async(call: object) -> bool:
     """Whether it is a coroutine function, also behind `functools.partial`, or an object that is called like one."""
-    while (inner := getattr(call, "func", None)) is not None and not inspect.ismethod(call):
-        call = inner
+    while isinstance(call, partial):
+        call = call.func
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
 
 

@@ -13,7 +13,7 @@ from hookline.core.verifiers import presets
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.judge import judge
 from hookline.core.verifiers.preset import Preset
-from hookline.core.verifiers.verdict import Fetch, Fetched, Handshake, Refused, Verified
+from hookline.core.verifiers.verdict import Fetch, Fetched, Handshake, Refused
 from hookline.sdk.answer import Answer, success
 from hookline.sdk.delivery import Delivery
 from hookline.sdk.errors import refused
@@ -102,7 +102,7 @@ class Verifier:
         if isinstance(verdict, Handshake):
             return Delivery(handshake=Answer(verdict.status, verdict.body, verdict.headers))
         if verdict.confirm_url is not None:
-            return (yield from self._subscribed(verdict, verdict.confirm_url))
+            return (yield from self._subscribed(verdict.confirm_url))
         return self._read(request, now_s)
 
     def _fetched(self, wanted: Fetch) -> Steps[Fetched]:
@@ -112,7 +112,7 @@ class Verifier:
             found = None
         return found if isinstance(found, Fetched) else Fetched(0, b"")
 
-    def _subscribed(self, verdict: Verified, url: str) -> Steps[Delivery]:
+    def _subscribed(self, url: str) -> Steps[Delivery]:
         """Agree to a subscription, at an address that the verifier knows to be the provider's."""
         found = yield from self._fetched(Fetch("confirm", url, keep_s=0))
         if not 200 <= found.status <= 299:

@@ -16,7 +16,9 @@ from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.quarantine import Quarantine
 from hookline.flow.replays import Replays
+from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.flow.try_out import TryOut
@@ -37,6 +39,7 @@ from hookline.web.manage import endpoint_routes, event_type_routes
 from hookline.web.pages import page_routes
 from hookline.web.publish import Publisher
 from hookline.web.replays import replay_routes
+from hookline.web.sources import source_routes
 from hookline.web.stream import stream_routes
 from hookline.web.verification import verification_routes
 
@@ -50,6 +53,8 @@ def build_app(
     publisher: Publisher,
     endpoints: Endpoints,
     event_types: EventTypes,
+    sources: Sources,
+    quarantine: Quarantine,
     tenants: Tenants,
     keys: Keys,
     deliveries: Deliveries,
@@ -74,6 +79,7 @@ def build_app(
     replay_routes(app.router, door, replays)
     endpoint_routes(app.router, door, endpoints)
     event_type_routes(app.router, door, event_types)
+    source_routes(app.router, door, sources, quarantine)
     tenant_routes(app.router, door, tenants)
     key_routes(app.router, door, keys)
     confirm_routes(app.router, confirm)

@@ -25,6 +25,7 @@ from hookline.adapters.senders.ask import Asker
 from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
+from hookline.adapters.senders.fetch import Fetcher
 from hookline.adapters.senders.pool import Pool
 from hookline.adapters.senders.request import Content, Prepared, Unsendable
 from hookline.adapters.senders.resolve import LOOKUP_S_MAX, Lookup, Resolver, system_lookup
@@ -100,6 +101,10 @@ class HttpSender:
         self._asker = Asker(
             self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
         )
+        self.fetch = Fetcher(
+            self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
+        )
+        """Fetches for verifiers, through the same guard."""
 
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         """Judge an endpoint's url; sends nothing.

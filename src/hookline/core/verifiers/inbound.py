@@ -40,8 +40,13 @@ class Inbound:
 
     def query(self, name: str) -> str | None:
         """The decoded value of a query parameter; None where it is missing or there more than once."""
-        try:
-            found = [value for key, value in parse_qsl(urlsplit(self.url).query, keep_blank_values=True) if key == name]
-        except ValueError:
-            return None
+        found = self.query_all(name)
         return found[0] if len(found) == 1 else None
+
+    def query_all(self, name: str) -> list[str]:
+        """Every decoded value of a query parameter, in order."""
+        try:
+            pairs = parse_qsl(urlsplit(self.url).query, keep_blank_values=True)
+        except ValueError:
+            return []
+        return [value for key, value in pairs if key == name]

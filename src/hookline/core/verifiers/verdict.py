@@ -26,8 +26,10 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Who sent it is proven. `confirm_url` is to be fetched (GET, guarded) before it is answered: SNS subscribes so.
-    `facts` is what was learned on the way and is worth keeping (an issuer, a topic), for logs."""
+    """Who sent it is proven. `confirm_url` is to be fetched (GET, guarded, no redirect) before it is answered: SNS
+    subscribes so. Such a request is a handshake: 2xx from there and it is answered with 200, else with 503, that it may
+    come again; no event comes of it. `facts` is what was learned on the way and is worth keeping (an issuer, a topic),
+    for logs."""
 
     confirm_url: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +58,8 @@ class Handshake:
 class Fetch:
     """Something from elsewhere is needed first: fetch it (guarded, no redirect, bounded) and ask again with it.
 
-    The URL is already known to be the provider's own. `name` is how it is handed back. `keep_s` is how long the answer
+    The URL is already known to be the provider's own; one is no address, `certificates.SYSTEM_ROOTS_URL`: what this
+    machine trusts, in PEM. `name` is how it is handed back. `keep_s` is how long the answer
     may be used for other requests (0: for this one alone); a certificate, a set of keys or a token is kept, the
     judgement of a single request is not.
     """
