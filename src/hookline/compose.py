@@ -22,6 +22,7 @@ from typing import Final, cast
 import uvloop
 
 from hookline.adapters.clock import SystemClock
+from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
@@ -132,6 +133,7 @@ class Program:
                 accept_gather_s=ACCEPT_GATHER_S,
                 record_linger_s=RECORD_LINGER_S,
             ),
+            KeptKeys(http.fetch, self.clock),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         self.backups = Backups(self.store, f"{settings.db_path}-backup", self.observer)
