@@ -22,13 +22,16 @@ class Event:
     timestamp: datetime
     """When it happened, as the sender says; where he says nothing, when it was sent. Has a time zone."""
     data: Any = field(repr=False)
-    """The payload: of JSON the value, of a form a dict, of anything else its bytes."""
+    """The payload: of JSON the value; of a form, and of XML where defusedxml is installed, a dict; else its bytes."""
     body: bytes = field(repr=False)
     """The event's own bytes as they came: the request's body, or the one item of it that the event is."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of the request: names in lower case; values of one name are joined by a comma and a blank."""
     content_type: str = ""
     """Of `body`, as it was sent."""
+    malformed: str = ""
+    """Why `data` is only bytes although `content_type` says more: it is genuine, and JSON that cannot be read. A
+    `Receiver` answers it 400."""
     subject: str | None = None
     source: str | None = None
     """What it comes from: the CloudEvents `source`, or the name of the preset."""
