@@ -36,10 +36,10 @@ class Verifier:
 
     The names of presets and the keys of their configuration are those of a source's `verifier` and `config`; a secret
     may be a list of several. Instead of a name there may be a scheme of one's own, an object like a source's:
-    `Verifier({"scheme": "hmac", "signature": "header:x-signature"}, secret=…)`; `name` tells several of those apart where
-    they share a replay guard. `fetch` gets what a preset needs from
-    elsewhere (certificates, keys, a postback); its default is a `Fetcher`. Raises `ValueError` for a preset or a key
-    that is none; a key that is missing is found out when a request needs it.
+    `Verifier({"scheme": "hmac", "signature": "header:x-signature"}, secret=…)`; `name` tells several of those apart
+    where they share a replay guard. `fetch` gets what a preset needs from elsewhere (certificates, keys, a postback);
+    its default is a `Fetcher`. Raises `ValueError` for a preset or a key that is none; a key that is missing is found
+    out when a request needs it.
     """
 
     def __init__(
