@@ -215,8 +215,21 @@ def test_what_is_no_request_is_400(event: Any):
 
 VALUES = st.one_of(st.none(), st.text(max_size=20), st.integers(), st.booleans(), st.dictionaries(st.text(), st.text()))
 NAMES = st.sampled_from(
-    "version httpMethod headers multiValueHeaders body isBase64Encoded requestContext rawPath queryStringParameters "
-    "multiValueQueryStringParameters cookies path rawQueryString".split()
+    [
+        "version",
+        "httpMethod",
+        "headers",
+        "multiValueHeaders",
+        "body",
+        "isBase64Encoded",
+        "requestContext",
+        "rawPath",
+        "queryStringParameters",
+        "multiValueQueryStringParameters",
+        "cookies",
+        "path",
+        "rawQueryString",
+    ]
 )
 
 
