@@ -46,6 +46,9 @@ class SilentObserver:
     def committed(self, kind: str, items: int, wait_s: float) -> None:
         self.commits[kind] += 1
 
+    def received(self, source: str, outcome: str, count: int) -> None: ...
+    def rejected(self, source: str, reason: str, **fields: object) -> None: ...
+
     def endpoint_changed(self, endpoint: Endpoint, what: str, detail: str) -> None:
         self.changes.append((endpoint.public_id, what))
 
