@@ -210,6 +210,7 @@ class Program:
         engine = self.engine
         catalogue = engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
+        proxies = Proxies(self.settings.trusted_proxies)
         notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
@@ -252,6 +253,9 @@ class Program:
             observer=self.observer,
             live=self.live,
             backups=self.backups,
+            receiver=engine.receive,
+            proxies=proxies,
+            public_url=self.settings.public_url.rstrip("/"),
         )
         rate = self.settings.address_rate
         return Front(
@@ -260,7 +264,9 @@ class Program:
             engine.accept,
             self.observer,
             tls=None if self.tls is None else self.tls.context,
-            proxies=Proxies(self.settings.trusted_proxies),
+            proxies=proxies,
+            receiver=engine.receive,
+            public_url=self.settings.public_url.rstrip("/"),
             address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
         )
 

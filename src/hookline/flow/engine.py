@@ -144,21 +144,12 @@ class Engine:
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
-        self.rejections = Rejections(store, self.ids, observer)
-        self.upkeep.add("rejections", self.rejections.flush, REJECTIONS_FLUSH_S)
+        self.rejections = self._rejections()
         self.keys = keys
         self.receive = self._receive(bounds)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
-        self.quarantine = Quarantine(
-            store,
-            self.registry,
-            self.catalogue,
-            self.ids,
-            self.wake.notify,
-            lambda: self.upkeep.soon("unfold"),
-            observer,
-        )
+        self.quarantine = self._quarantine()
         self.aside = Aside(
             self.senders, self.deliver.destinations, self.deliver.slots, self.deliver.next_in_line, clock, observer
         )
@@ -228,6 +219,22 @@ class Engine:
         self.recorder.unconfirmed = confirm.is_unconfirmed
         self.upkeep.add("settle", settle.step, SETTLE_EVERY_S)
         return confirm
+
+    def _rejections(self) -> Rejections:
+        rejections = Rejections(self.store, self.ids, self.observer)
+        self.upkeep.add("rejections", rejections.flush, REJECTIONS_FLUSH_S)
+        return rejections
+
+    def _quarantine(self) -> Quarantine:
+        return Quarantine(
+            self.store,
+            self.registry,
+            self.catalogue,
+            self.ids,
+            self.wake.notify,
+            lambda: self.upkeep.soon("unfold"),
+            self.observer,
+        )
 
     def _verification(self, bounds: Limits) -> Verification:
         return Verification(
