@@ -12,6 +12,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import Run, Steps, advance_async
 
+__all__ = ["WebhookMiddleware", "webhook"]
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

@@ -19,6 +19,8 @@ from hookline.sdk.parts import Pairs, header_pairs
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import advance
 
+__all__ = ["respond", "webhook"]
+
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%"
 
 

@@ -33,6 +33,7 @@ class Event:
     """Why `data` is only bytes although `content_type` says more: it is genuine, and JSON that cannot be read. A
     `Receiver` answers it 400."""
     subject: str | None = None
+    """What it is about, where the sender says so."""
     source: str | None = None
     """What it comes from: the CloudEvents `source`, or the name of the preset."""
     verifier: str = ""
@@ -42,7 +43,7 @@ class Event:
     confirm_url: str | None = field(default=None, repr=False)
     """Where the sender waits for a confirmation; None where he does not. Whoever has it can speak for you."""
     confirm_origins: Sequence[str] = field(default=(), repr=False)
-    """Where confirmations may go beside any https address, or, if there are any, nowhere else."""
+    """Where confirmations may go, and nowhere else; none: to any https address."""
 
     def confirm(self, message: str | None = None) -> bool:
         """Tell the sender that the work is done. Returns whether it counted: False for a late or a repeated word.

@@ -13,6 +13,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import Run, advance
 
+__all__ = ["WebhookMiddleware", "webhook"]
+
 StartResponse: TypeAlias = Callable[..., Any]
 Application: TypeAlias = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
