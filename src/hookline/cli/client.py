@@ -105,6 +105,18 @@ class Client:
             raise usage(f"this cannot be sent: {error}") from None
         return self._read(response)
 
+    def content(self, path: str) -> bytes:
+        """The very bytes of an answer that need not be JSON."""
+        import httpx2
+
+        try:
+            response = self._http.get(path, headers={"accept": "*/*"})
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            self._read(response)
+        return response.content
+
     @contextmanager
     def stream(
         self, path: str, *, read_s: float | None, params: Mapping[str, str] | None = None
