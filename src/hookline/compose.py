@@ -283,6 +283,7 @@ class Program:
             runnable_oldest_s=oldest_s,
             in_flight=self.engine.deliver.slots.in_flight,
             wal_bytes=self.store.wal_bytes,
+            quarantined=counts.quarantined,
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
