@@ -22,6 +22,7 @@ from typing import Final, cast
 import uvloop
 
 from hookline.adapters.clock import SystemClock
+from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
@@ -132,6 +133,7 @@ class Program:
                 accept_gather_s=ACCEPT_GATHER_S,
                 record_linger_s=RECORD_LINGER_S,
             ),
+            KeptKeys(http.fetch, self.clock),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         self.backups = Backups(self.store, f"{settings.db_path}-backup", self.observer)
@@ -208,6 +210,7 @@ class Program:
         engine = self.engine
         catalogue = engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
+        proxies = Proxies(self.settings.trusted_proxies)
         notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
@@ -250,6 +253,9 @@ class Program:
             observer=self.observer,
             live=self.live,
             backups=self.backups,
+            receiver=engine.receive,
+            proxies=proxies,
+            public_url=self.settings.public_url.rstrip("/"),
         )
         rate = self.settings.address_rate
         return Front(
@@ -258,7 +264,9 @@ class Program:
             engine.accept,
             self.observer,
             tls=None if self.tls is None else self.tls.context,
-            proxies=Proxies(self.settings.trusted_proxies),
+            proxies=proxies,
+            receiver=engine.receive,
+            public_url=self.settings.public_url.rstrip("/"),
             address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
         )
 

@@ -28,12 +28,14 @@ from hookline.version import __version__
 from hookline.web.access import key_routes, tenant_routes
 from hookline.web.auth import Authority
 from hookline.web.backup import Backups, backup_routes
+from hookline.web.client_address import Proxies
 from hookline.web.confirm import confirm_routes
 from hookline.web.door import Door
 from hookline.web.errors import internal, not_found, problem_response, refusal_of
 from hookline.web.gate import Gate, MethodsOf, allow, methods_by_path
 from hookline.web.health import Metrics, Ready, health_routes
 from hookline.web.history import delivery_routes, event_routes, publish_route
+from hookline.web.inbound import Receiver, inbound_route
 from hookline.web.limits import Limits
 from hookline.web.manage import endpoint_routes, event_type_routes
 from hookline.web.pages import page_routes
@@ -68,6 +70,9 @@ def build_app(
     live: Live,
     backups: Backups,
     limits: Limits | None = None,
+    receiver: Receiver | None = None,
+    proxies: Proxies | None = None,
+    public_url: str = "",
 ) -> ASGIApp:
     """The ASGI application. It runs on any server; on `web.server.Front` publishing goes past it."""
     bounds = limits if limits is not None else Limits()
@@ -86,6 +91,8 @@ def build_app(
     verification_routes(app.router, door, endpoints, try_out, verification)
     stream_routes(app.router, door, live)
     backup_routes(app.router, door, backups)
+    if receiver is not None:
+        inbound_route(app.router, receiver, proxies if proxies is not None else Proxies(), public_url)
     health_routes(app.router, ready, metrics)
     page_routes(app, __version__)
     methods_of = methods_by_path(app.routes)

@@ -137,13 +137,15 @@ def rsa_signed(public_key: Any, signature: bytes, signed: bytes, digest: str) ->
 def _usable(pem: bytes) -> tuple[Certificate, ...]:
     """The certificates of a bundle that can be read without a doubt: machines trust some old ones that break rules,
     and one of them must not make all others unusable."""
+    from cryptography.x509 import load_pem_x509_certificate
+
     usable: list[Certificate] = []
     for block in pem.split(_END)[:CERTIFICATES_MAX]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
-                usable += certificates_of(block + _END)
-            except (CertificateError, Warning):
+                usable.append(load_pem_x509_certificate(block + _END))
+            except (ValueError, Warning):
                 continue
     return tuple(usable)
 

@@ -43,7 +43,7 @@ _ISSUER_URL: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)+/[A-Za-z0-
 # A `|` in one of them would let a forger move the borders within what is signed.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TIME: Final = re.compile(r"[0-9TZ:.+-]{1,40}")
-_API: Final = {"live": "api-m.paypal.com", "production": "api-m.paypal.com", "sandbox": "api-m.sandbox.paypal.com"}
+_API: Final = {"live": "api-m.paypal.com", "sandbox": "api-m.sandbox.paypal.com"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,14 @@ def verify(request: Inbound, config: Config, now_s: float, fetched: Mapping[str,
         return _by_certificate(request, sent, webhook_id, config, now_s, fetched)
     except Unproven as error:
         return error.refused
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` for a text that holds no certificate."""
+    for key in ("trusted_roots", "intermediates"):
+        if config.has(key):
+            certificates.configured(key, config.texts(key))
+    certificates.configured("certs", tuple(config.table("certs").values()))
 
 
 def _transmission(request: Inbound) -> _Transmission:
@@ -288,4 +296,5 @@ PRESET: Final = Preset(
     secrets=("client_secret",),
     reading=Reading(type="body:event_type", id="body:id", subject="body:resource.id", time="body:create_time"),
     retry_window_s=3 * DAY_S,
+    check=check,
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hookline.core.verifiers.config import Config
-from hookline.core.verifiers.encoded import from_base64, header_bytes, same
+from hookline.core.verifiers.encoded import any_same, from_base64, header_bytes
 from hookline.core.verifiers.request_parts import Parts, Unproven
 
 CREDENTIAL_CHARS_MAX: Final = 16_384
@@ -37,14 +37,14 @@ def check_query(parts: Parts, name: str, credentials: Sequence[str]) -> str:
 
 
 def check_basic(parts: Parts, username: str, passwords: Sequence[str], *, header: str = AUTHORIZATION) -> str:
-    """The one of `passwords` that came with `username` by HTTP Basic (UTF-8). Raises `Unproven`."""
+    """The one of `passwords` that came with `username` by HTTP Basic. Raises `Unproven`."""
     scheme, _, text = _header(parts, header).partition(" ")
     octets = from_base64(text.strip(" "))
     if scheme.lower() != "basic" or octets is None or b":" not in octets:
         raise Unproven("malformed_signature", f"header:{header} has no Basic credentials")
     name, _, password = octets.partition(b":")
-    named = same(name, username.encode())
-    proven = [one for one in passwords if same(password, one.encode())]
+    named = any_same([name], _octets(username))
+    proven = [one for one in passwords if any_same([password], _octets(one))]
     if not (named and proven):
         raise Unproven("wrong_credential", "the username and password are not the configured ones")
     return proven[0]
@@ -117,10 +117,18 @@ def _header(parts: Parts, name: str) -> str:
     return found[0]
 
 
+def _octets(credential: str) -> list[bytes]:
+    """As it may travel: in UTF-8, and by older senders in latin-1."""
+    try:
+        return [credential.encode(), credential.encode("latin-1")]
+    except UnicodeEncodeError:
+        return [credential.encode()]
+
+
 def _one_of(offered: bytes, credentials: Sequence[str]) -> str:
     found = None
     for one in credentials:  # all of them, so that the time does not tell which one it was
-        if same(offered, one.encode()):
+        if any_same([offered], _octets(one)):
             found = one
     if found is None:
         raise Unproven("wrong_credential", "it is not a configured credential")
