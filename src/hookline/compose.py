@@ -363,7 +363,7 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> Restored:
 
 
 def opens_nothing(keyring: Keyring, settings: Settings) -> bool:
-    """Whether the database holds secrets of endpoints, and not one of them can be opened."""
+    """Whether the database holds secrets of endpoints or sources, and not one of them can be opened."""
     found = False
     for sealed in sealed_secrets(str(settings.db_path)):
         found = True
