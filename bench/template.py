@@ -20,8 +20,8 @@ SEQ, NOW, KEY_TOKEN, NUM = (f"@@@@@@@@@@@@@{name}" for name in ("SEQ", "NOW", "K
 FORMATS = ("json", "json + id", "cloudevents structured", "cloudevents binary")
 """One event in a request. CloudEvents have an id, so they pay for telling duplicates as `json + id` does."""
 RECEIVED = "received"
-"""A webhook to a source: verified by HMAC, its type and id read from headers. What is signed stands in a header: the body
-is another one in each request. So hashing its 1 kB (about 1 µs) is not in the figure."""
+"""A webhook to a source: verified by HMAC, its type and id read from headers. What is signed stands in a header, as the
+body is another one in each request. So hashing its 1 kB (about 1 µs) is not in the figure."""
 SOURCE = "bench"
 SOURCE_SECRET = "secret-of-the-bench"
 _PROOF = "1760000000.0123456789abcdef"
