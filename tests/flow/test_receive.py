@@ -251,7 +251,7 @@ async def test_a_certificate_is_fetched_once_and_kept(rig: Rig, provider: Provid
 
 
 async def test_what_cannot_be_fetched_is_asked_to_come_again(rig: Rig, provider: Provider, sns: Sns) -> None:
-    """503, not 401: the sender may be right. It is said within the time that providers wait."""
+    """503, not 401, since the sender may be right; it is said within the time that providers wait."""
     await provider.source(verifier="aws_sns", config={"topic_arn": TOPIC})
     body = sns.message("Notification", Message="hi")
     answer = await provider.call(body, {"content-type": "text/plain"})
