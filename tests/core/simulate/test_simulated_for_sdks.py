@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -208,7 +208,7 @@ OF_KITS = [(name, event_type) for name, event_type in SAMPLES if name in KITS]
 def test_the_providers_own_kit_takes_it(name, event_type):
     """As it is it is taken, tampered with it is not, and as of yesterday it is not where the kit looks at the time."""
     setting = setting_of(name, event_type)
-    takes, now_s = KITS[name], time.time()
+    takes, now_s = KITS[name], datetime.now(UTC).timestamp()  # the kits look at the clock
     assert takes(setting, simulated(setting, now_s=now_s))
     if setting.sample.proven:
         assert not takes(setting, simulated(setting, Changes(tampered=True), now_s=now_s))
