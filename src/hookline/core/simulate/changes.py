@@ -97,12 +97,12 @@ def broken(payload: bytes) -> bytes:
     return payload[: max(1, len(payload) * 2 // 3)]
 
 
-def padded(payload: bytes, size_bytes: int, *, is_form: bool) -> bytes:
+def padded(payload: bytes, size_bytes: int, *, in_form: bool = False) -> bytes:
     """The payload with so many bytes at least, and still of its form."""
     missing = size_bytes - len(payload)
     if missing <= 0:
         return payload
-    if is_form:
+    if in_form:
         return payload + b"&padding=" + b"x" * missing
     return payload + b" " * missing  # blanks behind JSON and XML change nothing
 

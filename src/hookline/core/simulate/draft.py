@@ -115,10 +115,11 @@ class Provider:
     """What kind of private key it signs with."""
     config_of_key: Callable[[bytes, Mapping[str, Any]], Mapping[str, Any]] | None = None
     """(private key, configuration) → what the receiver must know to verify it."""
-    forged: tuple[str, ...] = ()
-    """Where the body is not signed: the keys of the configuration that a forger does not know."""
-    signs_time: bool = True
-    """Whether a request can be seen to be old."""
+    forged: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]] = ()
+    """Where the body is not signed: the keys of the configuration that a forger does not know; or what says so of a
+    configuration."""
+    signs_time: bool | Callable[[Mapping[str, Any]], bool] = True
+    """Whether a request can be seen to be old; or what says so of a configuration."""
     limits_age: bool = True
     """Whether an old one is refused without more; else only where the receiver has a `tolerance_s`."""
     tamper: Tamper | None = None

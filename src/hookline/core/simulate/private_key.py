@@ -7,6 +7,7 @@ certificate today and tomorrow. Keys made here come from dice, which must have b
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import math
 from datetime import UTC, datetime
@@ -120,6 +121,7 @@ def raw_public(pem: bytes) -> bytes:
     return read_ed25519(pem).public_key().public_bytes_raw()
 
 
+@functools.lru_cache(maxsize=8)
 def self_signed(pem: bytes, common_name: str) -> str:
     """A certificate of this RSA key for this name, signed by itself, as PEM."""
     from cryptography.hazmat.primitives import hashes
@@ -132,6 +134,7 @@ def self_signed(pem: bytes, common_name: str) -> str:
     return _pem(builder.sign(key, hashes.SHA256()))
 
 
+@functools.lru_cache(maxsize=8)
 def chain(pem: bytes, common_name: str) -> tuple[str, str]:
     """A certificate of this RSA key for this name, and that of the authority that signed it, which has a key of its
     own made of this one."""
@@ -206,6 +209,7 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode("ascii")
 
 
+@functools.lru_cache(maxsize=8)  # an RSA key is checked when it is read, which takes longer than to sign
 def _read(pem: bytes) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

@@ -120,13 +120,13 @@ def request(
     has no `notification_url`, which says the same). Raises `SimulationError` for what cannot be made."""
     provider, sample = setting.provider, setting.sample
     config = setting.config
-    keys = provider.forged if sample.forged is None else sample.forged
+    keys = _forged_keys(setting)
     if changes.tampered:
         if not sample.proven:
             raise SimulationError(f"nothing in {sample.type} proves its sender: there is nothing to tamper with")
         config = forged(config, keys)
     if changes.stale:
-        if not provider.signs_time:
+        if not (provider.signs_time(config) if callable(provider.signs_time) else provider.signs_time):
             raise SimulationError(f"{provider.name} signs no time: an old request cannot be told from a new one")
         now_s -= STALE_S
     scene = Scene(now_s, dice, "", config)
@@ -136,12 +136,12 @@ def request(
     scene.url = _joined(signed_url or config.get("notification_url") or url, query)
     content_type = provider.content_type if sample.content_type is None else sample.content_type
     payload = _payload(setting, scene, changes)
-    if changes.size_bytes:
-        payload = padded(payload, changes.size_bytes, is_form=_style(setting) in FORMS)
+    if changes.size_bytes and not sample.sealed:
+        payload = padded(payload, changes.size_bytes, in_form=_style(setting) in FORMS)
     draft = Draft(sample.method, _joined(url, query), _headers(setting, scene, content_type, changes), payload)
     draft = (sample.sign or provider.sign)(draft, scene, setting.key)
-    if changes.malformed and sample.sealed:
-        draft = draft.with_body(broken(draft.body))
+    if sample.sealed:
+        draft = draft.with_body(padded(broken(draft.body) if changes.malformed else draft.body, changes.size_bytes))
     if changes.tampered and not keys:
         draft = (provider.tamper or changed_body)(draft)
     if changes.content_type is not None:
@@ -166,6 +166,13 @@ def simulate(
     """One request of a provider to `url`, as a verifier sees it, signed with what `config` and `key` say. Raises
     `SimulationError`."""
     return request(prepared(name, event_type, config, dice, url, key), now_s, dice, url, changes).inbound
+
+
+def _forged_keys(setting: Setting) -> tuple[str, ...]:
+    if setting.sample.forged is not None:
+        return setting.sample.forged
+    keys = setting.provider.forged
+    return keys(setting.config) if callable(keys) else keys
 
 
 def _payload(setting: Setting, scene: Scene, changes: Changes) -> bytes:

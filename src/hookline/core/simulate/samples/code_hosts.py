@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac, first_of
@@ -14,10 +15,15 @@ _GITLAB_TOKEN: Final = by_header("X-Gitlab-Token")
 _GITLAB_SIGNATURE: Final = by_standard_webhooks("webhook")
 
 
+def _is_signed(config: Mapping[str, Any]) -> bool:
+    """By the mode that is configured; without one, by the secret's form."""
+    signing = first_of(config["secret"]).startswith("whsec_")
+    return (config.get("mode") or ("signing_token" if signing else "token")) == "signing_token"
+
+
 def _sign_gitlab(draft: Draft, scene: Scene, key: bytes) -> Draft:
-    """By the mode that is configured: the token as it is, or a signature; without one, by the secret's form."""
-    signing = first_of(scene.config["secret"]).startswith("whsec_")
-    if (scene.config.get("mode") or ("signing_token" if signing else "token")) == "token":
+    """The token as it is, or a signature."""
+    if not _is_signed(scene.config):
         return _GITLAB_TOKEN(draft, scene, key)
     return _GITLAB_SIGNATURE(draft.with_header("webhook-id", draft.header("Idempotency-Key")), scene, key)
 
@@ -87,6 +93,8 @@ GITLAB: Final = Provider(
         "Idempotency-Key": "${uuid}",
     },
     fragments={"project": _PROJECT, "repository": _REPOSITORY, "person": _PERSON},
+    forged=lambda config: () if _is_signed(config) else ("secret",),
+    signs_time=_is_signed,
 )
 
 _BB_REPO: Final = """{"type": "repository", "full_name": "team_name/repo_name", "links": {

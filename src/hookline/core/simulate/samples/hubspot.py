@@ -62,6 +62,7 @@ HUBSPOT: Final = Provider(
     ),
     _sign,
     {"secret": "${uuid}", "signature_version": "v3"},
+    signs_time=lambda config: (config.get("signature_version") or "v3") == "v3",
     headers={"User-Agent": "HubSpot Connect 2.0 (http://dev.hubspot.com/) (namespace: webhooks-nio-http-client)"},
 )
 

@@ -77,13 +77,22 @@ _PADDLE_TRANSACTION: Final = composed(
     "checkout": {"url": "https://shop.example.com/pay"}, "payments": [{"amount": "${'#amount}", "status": "captured",
         "created_at": "${iso.6-4}", "error_code": null, "captured_at": "${iso.6-2}", "method_details": {"card":
         {"type": "visa", "last4": "3184", "expiry_year": 2031, "expiry_month": 1, "cardholder_name": "Zoë Doe"},
-        "type": "card"}, "payment_attempt_id": "${uuid}", "stored_payment_method_id": "${uuid}"}],
+        "type": "card"}, "payment_method_id": "paymtd_01${lower:24}", "payment_attempt_id": "${uuid}",
+        "stored_payment_method_id": "${uuid}"}],
     "billed_at": "${iso.6-2}", "address_id": "add_01${lower:24}", "created_at": "${iso.6-60}", "invoice_id":
     "inv_01${lower:24}", "updated_at": "${iso.6-1}", "business_id": null, "custom_data": null,
     "customer_id": "ctm_01${lower:24}", "discount_id": null, "currency_code": "EUR", "billing_period": null,
     "invoice_number": "325-${digits:5}", "billing_details": null, "collection_mode": "automatic",
     "subscription_id": "sub_01${lower:24}"}""",
     item=_PADDLE_ITEM,
+)
+_PADDLE_SUBSCRIBED: Final = composed(
+    """{"status": "active", "recurring": true, "created_at": "${iso.6-2}", "updated_at": "${iso.6-2}",
+    "trial_dates": null, "next_billed_at": "${iso.6+2592000}", "previously_billed_at": "${iso.6-3}",
+    "product": {"id": "pro_01${lower:24}", "name": "Café plan", "type": "standard", "status": "active",
+        "image_url": null, "created_at": "${iso.6-9000000}", "updated_at": "${iso.6-9000000}", "custom_data": null,
+        "description": null, "tax_category": "saas"}, @item@""",
+    item=_PADDLE_ITEM.removeprefix("{"),
 )
 _PADDLE_SUBSCRIPTION: Final = composed(
     """{"id": "sub_01${lower:24}", "items": [@item@], "status": "active", "discount": null,
@@ -94,7 +103,7 @@ _PADDLE_SUBSCRIPTION: Final = composed(
     "billing_details": null, "collection_mode": "automatic", "first_billed_at": "${iso.6-3}",
     "scheduled_change": null, "current_billing_period": {"ends_at": "${iso.6+2592000}",
     "starts_at": "${iso.6-3}"}}""",
-    item=_PADDLE_ITEM,
+    item=_PADDLE_SUBSCRIBED,
 )
 
 
