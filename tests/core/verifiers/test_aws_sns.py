@@ -9,12 +9,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.verifiers.made_certificates import DAY, NOW, NOW_S, issued, pem, signed_by
+from tests.core.verifiers.recorded import Recorded, read, reason, said, settled
 
 from hookline.core.verifiers import aws_sns
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.verdict import Fetch, Fetched, Refused, Verified
-from tests.core.verifiers.made_certificates import DAY, NOW, NOW_S, issued, pem, signed_by
-from tests.core.verifiers.recorded import Recorded, read, reason, said, settled
 
 REAL = Recorded("aws_sns")
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"

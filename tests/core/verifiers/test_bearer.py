@@ -6,13 +6,13 @@ import json
 
 import pytest
 from jwt.algorithms import RSAAlgorithm
+from tests.core.verifiers.made_certificates import NOW_S, key, public_pem
+from tests.core.verifiers.made_tokens import token
 
 from hookline.core.verifiers import bearer
 from hookline.core.verifiers.config import Config, ConfigError
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.verdict import Fetch, Fetched, Refused, Verified
-from tests.core.verifiers.made_certificates import NOW_S, key, public_pem
-from tests.core.verifiers.made_tokens import token
 
 ISSUER = "https://id.example"
 CLAIMS = {"iss": ISSUER, "aud": "hook", "exp": NOW_S + 600, "azp": "caller"}

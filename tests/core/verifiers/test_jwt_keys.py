@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from tests.core.verifiers.made_certificates import issued, key, pem, public_pem
 
 from hookline.core.verifiers import jwt_keys
 from hookline.core.verifiers.config import ConfigError
 from hookline.core.verifiers.request_parts import Unproven
 from hookline.core.verifiers.verdict import Fetch, Fetched
-from tests.core.verifiers.made_certificates import issued, key, pem, public_pem
 
 RSA_JWK = {**json.loads(RSAAlgorithm.to_jwk(key("google").public_key())), "kid": "k1", "use": "sig"}
 URL = "https://id.example/keys"

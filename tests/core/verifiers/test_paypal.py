@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.verifiers.made_certificates import DAY, NOW, NOW_S, der, issued, key, pem, signed_by
+from tests.core.verifiers.recorded import Recorded, read, reason, said, settled
 
 from hookline.adapters.keys import system_roots
 from hookline.core.verifiers import certificates, paypal
 from hookline.core.verifiers.encoded import from_base64
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.verdict import Fetch, Fetched, Refused, Verified
-from tests.core.verifiers.made_certificates import DAY, NOW, NOW_S, der, issued, key, pem, signed_by
-from tests.core.verifiers.recorded import Recorded, read, reason, said, settled
 
 REAL = Recorded("paypal")
 SIGNER = "messageverificationcerts.paypal.com"
@@ -34,6 +34,17 @@ CONFIG = {
     "intermediates": [pem(BETWEEN)],
     "trusted_roots": [pem(ROOT)],
 }
+FOR_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 BODY = b'{"id":"WH-EVENT","event_type":"PAYMENT.SALE.COMPLETED"}'
 
 
@@ -182,7 +193,7 @@ def leaf_of(*args, **kwargs):
                 "leaf",
                 by=BETWEEN,
                 by_key="between",
-                extensions=[x509.KeyUsage(False, *[False] * 4, True, False, False, False)],
+                extensions=[FOR_CERTIFICATES],
             ),
             "untrusted_key",
         ),
@@ -214,6 +225,13 @@ def test_leaf_without_a_path_but_trusted_itself():
     assert reason(judged(now_s=NOW_S + 40 * 86_400, **config)) == "untrusted_key"
 
 
+def test_no_intermediates():
+    """An empty list of certificates between is none; a chain without them is as good."""
+    direct = {"certs": {CERT_URL: pem(issued(SIGNER, "leaf", by=ROOT, by_key="root"))}}
+    assert isinstance(judged(intermediates=[], **direct), Verified)
+    assert isinstance(judged(intermediates=None, **direct), Verified)
+
+
 def test_weak_signatures_and_keys():
     """A signature with SHA-1, or by a key of 1024 bits, is none."""
     assert reason(judged(sent(digest=hashes.SHA1))) == "wrong_signature"
@@ -225,7 +243,7 @@ def test_weak_signatures_and_keys():
 
 
 def test_tolerance_only_where_it_is_configured():
-    """The time of transmission is held against now only with tolerance_s, in both directions: PayPal repeats for days."""
+    """Only with tolerance_s is the time of transmission held against now, both ways: PayPal repeats for days."""
     late = NOW_S + 20 * 86_400
     assert isinstance(judged(now_s=late), Verified)
     assert reason(judged(now_s=late, tolerance_s=300)) == "stale"
@@ -266,7 +284,7 @@ def test_certificate_does_not_come(answer):
 
 
 def test_issuers_are_fetched_from_where_the_certificates_say():
-    """PayPal serves its certificate alone: what is above it comes from the address in it, but must end at a trusted one."""
+    """PayPal serves its certificate alone: those above come from the address in it, and must end at a trusted one."""
 
     def above(url):
         where = x509.UniformResourceIdentifier(url)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.core.verifiers.recorded import Recorded, reason, said, settled
 
 from hookline.core.verifiers import paypal
 from hookline.core.verifiers.verdict import Fetch, Fetched, Refused, Verified
-from tests.core.verifiers.recorded import Recorded, reason, said, settled
 
 REAL = Recorded("paypal")
 CONFIG = {
@@ -54,7 +54,7 @@ def test_what_paypal_is_asked():
     }
 
 
-@pytest.mark.parametrize("environment", [None, "live", "production"])
+@pytest.mark.parametrize("environment", [None, "live"])
 def test_live_is_the_default(environment):
     """Without an environment the live API is asked."""
     first = asked(environment=environment)

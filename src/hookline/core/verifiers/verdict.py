@@ -59,9 +59,10 @@ class Fetch:
     """Something from elsewhere is needed first: fetch it (guarded, no redirect, bounded) and ask again with it.
 
     The URL is already known to be the provider's own; one is no address, `certificates.SYSTEM_ROOTS_URL`: what this
-    machine trusts, in PEM. `name` is how it is handed back. `keep_s` is how long the answer
-    may be used for other requests (0: for this one alone); a certificate, a set of keys or a token is kept, the
-    judgement of a single request is not.
+    machine trusts, in PEM. `name` is how it is handed back, and the same URL by another name is another fetch: of keys
+    that may have changed, for a name that the kept ones lack. `keep_s` is how long the answer may be used for other
+    requests (0: for this one alone); a certificate, a set of keys or a token is kept, the judgement of a single request
+    is not.
     """
 
     name: str
