@@ -240,7 +240,7 @@ class TestPatch:
         assert await secrets_of(api, source) == {"secret": SECRET}
 
     async def test_a_name_stays(self, api: Api):
-        """Renaming is refused: the provider has the address. The same name is no change."""
+        """Renaming is refused, because the provider has the address; the same name is no change."""
         await make(api)
         problem = await api.refused("PATCH", "/v1/sources/stripe", "invalid_source", {"name": "other"})
         assert problem["pointer"] == "/name"
@@ -307,7 +307,7 @@ class TestQuarantine:
     """`/v1/sources/{source}/quarantine`."""
 
     async def test_it_is_listed_and_shown(self, api: Api):
-        """A list says what is wrong without payloads; one alone has its payload. The books count it."""
+        """A list says what is wrong without payloads, one alone has its payload, and the books count it."""
         source = await make(api)
         assert "quarantined" not in await api.call("GET", "/v1/stats", 200)
         quarantined_id = await put_aside(api, source, source_id="evt_1")

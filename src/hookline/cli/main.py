@@ -29,6 +29,7 @@ from hookline.cli import (
     serve,
     sign,
     sink,
+    sources,
     tail,
     tenants,
     verify,
@@ -81,7 +82,7 @@ def everywhere(
 
 for _command in (serve, demo, send, tail, sink, replay, sign, verify, backup, restore, openapi, version):
     _command.add_to(app)
-for _group in (events, deliveries, replays, endpoints, event_types, tenants, keys, config, migrate):
+for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)
     for _info in _group.app.registered_commands:
         _info.epilog = EVERYWHERE
