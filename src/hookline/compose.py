@@ -291,6 +291,7 @@ class Program:
             runnable_oldest_s=oldest_s,
             in_flight=self.engine.deliver.slots.in_flight,
             wal_bytes=self.store.wal_bytes,
+            quarantined=counts.quarantined,
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
@@ -362,7 +363,7 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> Restored:
 
 
 def opens_nothing(keyring: Keyring, settings: Settings) -> bool:
-    """Whether the database holds secrets of endpoints, and not one of them can be opened."""
+    """Whether the database holds secrets of endpoints or sources, and not one of them can be opened."""
     found = False
     for sealed in sealed_secrets(str(settings.db_path)):
         found = True

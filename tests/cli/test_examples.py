@@ -55,7 +55,10 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(text)
 
 
-@pytest.mark.parametrize("name", ["receive.py", "receive_fastapi.py"])
+RECEIVERS = ["receive.py", *(f"receive_{one}.py" for one in ("asgi", "django", "fastapi", "flask", "wsgi"))]
+
+
+@pytest.mark.parametrize("name", RECEIVERS)
 def test_what_is_published_is_received_once(cli, server, name):
     """An event goes from one example to the other; what is not signed gets 401, and a repeat is not taken twice."""
     port, uid = free_port(), name.replace(".", "-")

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hookline.adapters.clock import SystemClock
+from hookline.adapters.keys import system_roots
 from hookline.adapters.keys.kept import ENTRIES_MAX, FAILURE_S, FLIGHTS_MAX, GROUP_FLIGHTS_MAX, KeptKeys
 from hookline.adapters.senders.fetch import ANSWER_BYTES_MAX
 from hookline.adapters.senders.http import HttpSender
 from hookline.core.address import Networks
+from hookline.core.verifiers.certificates import SYSTEM_ROOTS, SYSTEM_ROOTS_URL
 from hookline.core.verifiers.verdict import Fetch, Fetched
 from hookline.testing.answers import hang, reply
 from hookline.testing.clock import ToldClock
@@ -182,3 +184,16 @@ async def test_what_is_kept_is_bounded(clock: ToldClock, told: _Told) -> None:
     assert told.count == before
     await keys.fetch(Fetch("n", "https://x/0"), within_s=1.0, group="g")
     assert told.count == before + 1
+
+
+async def test_the_machines_own_authorities_are_no_address() -> None:
+    """What the machine trusts is asked for by a name of its own, and comes without a fetch."""
+
+    async def get(_fetch: Fetch, _deadline_s: float, _group: str) -> Fetched:
+        raise AssertionError("fetched")
+
+    keys = KeptKeys(get, SystemClock())
+    found = await keys.fetch(Fetch(SYSTEM_ROOTS, SYSTEM_ROOTS_URL), within_s=10.0, group="default")
+    assert found == system_roots.answer()
+    assert found.status == 0 or b"-----BEGIN CERTIFICATE-----" in found.body
+    await keys.close()

@@ -82,6 +82,11 @@ def _judged(preset: Preset, request: Inbound, config: Any, now_s: float) -> Verd
     if not isinstance(config, Mapping):
         return Refused("not_configured", "the configuration is not a JSON object")
     verdict = judge(preset, request, config, now_s)
+    if isinstance(verdict, Fetch) and verdict.url.startswith("system:"):
+        # The authorities that this machine trusts are here.
+        from hookline.adapters.keys import system_roots
+
+        verdict = judge(preset, request, config, now_s, {verdict.name: system_roots.answer()})
     if isinstance(verdict, Fetch):
         detail = f"{verdict.url} is needed, and nothing is fetched here: give it in the configuration (certs, keys)"
         return Refused("key_unavailable", detail)

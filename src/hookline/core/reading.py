@@ -78,12 +78,12 @@ def events_of(request: Inbound, reading: Reading) -> list[Item]:
     """
     compiled = _compile(reading)
     scope = Scope(request)
+    split = _split_xml if compiled.splits and kind_of(scope.content_type) == XML else _split
     for source, steps in compiled.splits:
-        found = (_split_xml if _is_xml(request) else _split)(compiled, scope, source, steps)
+        found = split(compiled, scope, source, steps)
         if found is not None:
             return found
-    content_type = request.header("content-type") or ""
-    return [_item(compiled, scope, request.body, content_type or "application/octet-stream", "")]
+    return [_item(compiled, scope, request.body, scope.content_type or "application/octet-stream", "")]
 
 
 def check(reading: Reading) -> None:
@@ -99,6 +99,7 @@ def check(reading: Reading) -> None:
             raise ExpressionError(f"{name}: {error}") from None
 
 
+@lru_cache(maxsize=4096)  # a provider has few words for what it sends
 def type_of(text: str, default: str) -> str:
     """An event type out of a provider's word: what a type may not have becomes `_`, at most 255 characters. Ours
     (`hookline.…`) are nobody else's: `hookline_…`."""
@@ -149,10 +150,6 @@ def _split_steps(split: str) -> tuple[str, tuple[Step, ...]]:
 # --------------------------------------------------------------------------------------------------- splitting
 
 
-def _is_xml(request: Inbound) -> bool:
-    return kind_of(request.header("content-type") or "") == XML
-
-
 def _split(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ...]) -> list[Item] | None:
     """The items of JSON, in the body or in a field of a form."""
     if source == "form":
@@ -160,7 +157,7 @@ def _split(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ..
         text, steps = field if isinstance(field, str) else None, steps[1:]
         steps = steps[1:] if steps and steps[0][0] == "json" else steps
     else:
-        is_json = kind_of(scope.request.header("content-type") or "") in (JSON, "") and scope.body is not None
+        is_json = kind_of(scope.content_type) in (JSON, "") and scope.body is not None
         text = scope.request.body.decode("utf-8", "replace") if is_json else None
     if text is None:
         return None
@@ -193,7 +190,7 @@ def _split_xml(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step
         return None
     if not elements:
         return None
-    content_type = _with_charset(scope.request.header("content-type") or "", body)
+    content_type = _with_charset(scope.content_type, body)
     items: list[Item] = []
     for place, element in enumerate(elements):
         scope.item = element.value()
@@ -238,19 +235,25 @@ def _id(text: str | None) -> str:
     """As it is; what is too long for an id, or has what no id has, by its digest."""
     if not text:
         return ""
+    if text.isascii() and text.isprintable() and len(text) <= TEXT_BYTES_MAX:
+        return text
     if _CONTROL.search(text) is None and len(text.encode()) <= TEXT_BYTES_MAX:
         return text
     return "sha256-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _subject(text: str | None) -> str:
-    made = _CONTROL.sub("", text or "")
+    if not text:
+        return ""
+    if text.isascii() and text.isprintable() and len(text) <= TEXT_BYTES_MAX:
+        return text
+    made = _CONTROL.sub("", text)
     return made.encode()[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def _time(value: Any) -> str:
     """RFC 3339 out of RFC 3339 (a blank for the T, a zone without its colon), or a number of s or ms since 1970."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     text = value.strip() if isinstance(value, str) else repr(value)
     found = _TIME.fullmatch(text)

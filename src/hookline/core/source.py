@@ -146,7 +146,7 @@ class MediaTypes:
         for pattern in patterns:
             before, star, after = pattern.lower().partition("*")
             if star:
-                parts.append((before, after))
+                parts.append((before, "" if after == "/*" else after))
             else:
                 whole.add(before)
         self._whole = frozenset(whole)

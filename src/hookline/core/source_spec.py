@@ -27,6 +27,7 @@ from hookline.core.merge_patch import merged
 from hookline.core.reading import check as check_reading
 from hookline.core.reply import compile_template
 from hookline.core.schema import Schema
+from hookline.core.secret import MASK
 from hookline.core.source import (
     CONNECTION_HEADERS,
     DEDUPE_S_DEFAULT,
@@ -283,7 +284,9 @@ def build_source(
     )
     methods = tuple(spec.methods) if spec.methods is not None else preset.methods
     effective = dataclasses.replace(preset, methods=methods, reading=_reading(spec, preset), reply=reply)
-    config = {**spec.config, **(secrets.config if secrets is not None else {})}
+    # The mask is what anybody may know: it must never be taken for the secret, even where that cannot be opened.
+    config = {key: value for key, value in spec.config.items() if value != MASK}
+    config.update({} if secrets is None else secrets.config)
     window_s = max(DEDUPE_S_DEFAULT, preset.retry_window_s) if spec.dedupe_window_s is None else spec.dedupe_window_s
     return Source(
         id=id,

@@ -162,7 +162,10 @@ def too_large(source: Source) -> Refusal:
 
 
 def _header(call: Call, name: str) -> str:
-    return next((value for field, value in call.headers if field == name), "")
+    for field, value in call.headers:
+        if field == name:
+            return value
+    return ""
 
 
 def _over(rate: RateSpec, whereto: str) -> str:

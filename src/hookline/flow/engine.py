@@ -127,19 +127,7 @@ class Engine:
         tokens = keyring.tokens(PURPOSE)
         self.awaited = Awaited(clock)
         self.deliver = self._deliver(bounds, tokens)
-        self.accept = Accept(
-            store,
-            self.registry,
-            self.deliver,
-            clock,
-            observer,
-            self.ids,
-            strict=bounds.strict_types,
-            dedupe_s=bounds.dedupe_s,
-            commits_in_flight=bounds.commits_in_flight,
-            gather_s=bounds.accept_gather_s,
-            before_commit=self.recorder.hurry,
-        )
+        self.accept = self._accept(bounds)
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer, self.accept.active)
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
@@ -161,6 +149,21 @@ class Engine:
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
+
+    def _accept(self, bounds: Limits) -> Accept:
+        return Accept(
+            self.store,
+            self.registry,
+            self.deliver,
+            self.clock,
+            self.observer,
+            self.ids,
+            strict=bounds.strict_types,
+            dedupe_s=bounds.dedupe_s,
+            commits_in_flight=bounds.commits_in_flight,
+            gather_s=bounds.accept_gather_s,
+            before_commit=self.recorder.hurry,
+        )
 
     def _deliver(self, bounds: Limits, tokens: Tokens) -> Deliver:
         return Deliver(

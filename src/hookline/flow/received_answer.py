@@ -5,6 +5,7 @@ A refusal says what is wrong in general, never which check failed: that is in th
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,6 +32,7 @@ CHALLENGE: Final = (b"www-authenticate", b'Webhook realm="in"')
 """RFC 9110, 11.6.1: a 401 names a scheme. It is none that a browser would ask a password for."""
 _CODE_BY_STATUS: Final = {400: "malformed_request", 403: "forbidden", 405: "method_not_allowed", 503: "unavailable"}
 _NOT_PASSED: Final = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
+_SINGLE: Final = b'{"status":"success","message":"%b","event_id":"' + ids.EVENT.encode() + b'%b"}'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,6 +62,10 @@ class Told(msgspec.Struct, frozen=True):
 def stored(source: Source, request: Inbound, told: Told) -> Answer:
     """The answer when it is durable: the template of the source or of its preset, else ours."""
     reply = source.reply
+    if reply.body is None and not told.split and len(told.items) == 1 and not told.items[0].quarantined:
+        item = told.items[0]  # as nearly all are
+        message = KNOWN if item.duplicate else STORED
+        return Answer(reply.status, _SINGLE % (message.encode(), hexlify(item.event_id)), (SANDBOX,), JSON)
     event_ids = told.ids
     if reply.body is None:
         members: dict[str, object] = {

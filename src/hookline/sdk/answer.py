@@ -15,7 +15,9 @@ class Answer:
     """An HTTP answer. A handler may return one of its own."""
 
     status: int
+    """From 200 on; with 400 and more the event counts as not handled."""
     body: bytes = b""
+    """As it is sent."""
     headers: tuple[tuple[str, str], ...] = ()
     """Content-Type among them where there is a body; Content-Length is not."""
 

@@ -12,6 +12,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import Run, Steps, advance_async
 
+__all__ = ["WebhookMiddleware", "webhook"]
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -83,10 +85,11 @@ class WebhookMiddleware:
             response = _Collected(request.body, receive)
             try:
                 await self._app({**scope, EVENTS: found.events}, response.receive, response.send)
+                status = response.status
             except BaseException as error:  # noqa: BLE001 - the steps release the guard, and raise on what is no defect
                 found = await advance_async(steps, error=error)
             else:
-                found = await advance_async(steps, Native(response, response.status))
+                found = await advance_async(steps, Native(response, status))
         if isinstance(found, Native):
             for message in found.response.messages:
                 await send(message)
@@ -116,8 +119,11 @@ class _Collected:
 
     @property
     def status(self) -> int:
-        """Of the response; 500 where there is none."""
-        return next((message["status"] for message in self.messages if message["type"] == "http.response.start"), 500)
+        """Of the response. Raises `RuntimeError` where there is none."""
+        for message in self.messages:
+            if message["type"] == "http.response.start":
+                return int(message["status"])
+        raise RuntimeError("The application did not answer.")
 
 
 def _native(result: Any) -> Native | None:

@@ -19,6 +19,8 @@ from hookline.sdk.parts import Pairs, header_pairs
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import advance
 
+__all__ = ["respond", "webhook"]
+
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%"
 
 
@@ -61,9 +63,8 @@ class _NoRequest(Exception):
 def _request(event: Mapping[str, Any], is_second: bool) -> Inbound:
     if not isinstance(event, Mapping):
         raise _NoRequest("the event is no object")
-    context = event.get("requestContext")
-    context = context if isinstance(context, Mapping) else {}
-    method = context.get("http", {}).get("method") if is_second else event.get("httpMethod")
+    context = _object(event.get("requestContext"))
+    method = _object(context.get("http")).get("method") if is_second else event.get("httpMethod")
     if not isinstance(method, str):
         raise _NoRequest("the event is no HTTP request")
     headers = _headers(event)
@@ -76,9 +77,12 @@ def _request(event: Mapping[str, Any], is_second: bool) -> Inbound:
     return Inbound(method.upper(), url, headers, _body(event))
 
 
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _headers(event: Mapping[str, Any]) -> Pairs:
-    several = event.get("multiValueHeaders")
-    found = header_pairs(several if isinstance(several, Mapping) and several else event.get("headers") or {})
+    found = header_pairs(_object(event.get("multiValueHeaders")) or event.get("headers") or {})
     cookies = event.get("cookies")
     return (*found, ("cookie", "; ".join(map(str, cookies)))) if isinstance(cookies, list) and cookies else found
 
@@ -88,7 +92,7 @@ def _first(event: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[str, s
     load balancer is as it was sent."""
     path = str(context.get("path") or event.get("path") or "/")
     several, single = event.get("multiValueQueryStringParameters"), event.get("queryStringParameters")
-    given = several if isinstance(several, Mapping) and several else single if isinstance(single, Mapping) else {}
+    given = _object(several) or _object(single)
     pairs = [(name, one) for name, value in given.items() for one in (value if isinstance(value, list) else [value])]
     if "elb" in context:
         return quote(path, _PATH_SAFE), "&".join(f"{name}={value}" for name, value in pairs)

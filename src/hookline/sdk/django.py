@@ -25,6 +25,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import Receiver
 from hookline.sdk.steps import advance, advance_async
 
+__all__ = ["webhook"]
+
 
 def webhook(receiver: Receiver) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorates a view, synchronous or not: it is called with the request and each proven `Event`, then the arguments

@@ -20,16 +20,20 @@ class Event:
     type: str
     """`order.created`, `payment_intent.succeeded`; empty where the sender says none."""
     timestamp: datetime
-    """When it happened, as the sender says; where he says nothing, when it was sent. Has a time zone."""
+    """When it happened, as the sender says; where he says nothing, when it was sent, or came. Has a zone."""
     data: Any = field(repr=False)
-    """The payload: of JSON the value, of a form a dict, of anything else its bytes."""
+    """The payload: of JSON the value; of a form, and of XML where defusedxml is installed, a dict; else its bytes."""
     body: bytes = field(repr=False)
     """The event's own bytes as they came: the request's body, or the one item of it that the event is."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of the request: names in lower case; values of one name are joined by a comma and a blank."""
     content_type: str = ""
     """Of `body`, as it was sent."""
+    malformed: str = ""
+    """Why `data` is only bytes although `content_type` says more: it is genuine, and JSON that cannot be read. A
+    `Receiver` answers it 400."""
     subject: str | None = None
+    """What it is about, where the sender says so."""
     source: str | None = None
     """What it comes from: the CloudEvents `source`, or the name of the preset."""
     verifier: str = ""
@@ -39,7 +43,7 @@ class Event:
     confirm_url: str | None = field(default=None, repr=False)
     """Where the sender waits for a confirmation; None where he does not. Whoever has it can speak for you."""
     confirm_origins: Sequence[str] = field(default=(), repr=False)
-    """Where confirmations may go beside any https address, or, if there are any, nowhere else."""
+    """Where confirmations may go, and nowhere else; none: to any https address."""
 
     def confirm(self, message: str | None = None) -> bool:
         """Tell the sender that the work is done. Returns whether it counted: False for a late or a repeated word.

@@ -82,7 +82,7 @@ def exchange(
         )
         with _opener().open(request, timeout=timeout_s) as response:
             return Answered(response.status, _read(response, end_s))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, EOFError, http.client.HTTPException, ValueError) as error:
         raise ExchangeError(f"no answer: {type(error).__name__}") from None
 
 
@@ -107,4 +107,6 @@ def _read(response: http.client.HTTPResponse, end_s: float) -> bytes:
             raise ValueError("the answer is too large")
         if time.monotonic() > end_s:
             raise TimeoutError
+    if response.length:
+        raise EOFError("the answer ended before its length")
     return b"".join(pieces)

@@ -34,6 +34,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import Receiver
 from hookline.sdk.steps import Run, advance_async
 
+__all__ = ["WebhookRoute", "delivery", "webhook"]
+
 _TURN: Final = "hookline.turn"
 _BY_SCOPE: Final = "scope" in inspect.signature(Depends).parameters
 

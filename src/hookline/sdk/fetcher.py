@@ -19,7 +19,7 @@ _Key = tuple[str, str, tuple[tuple[str, str], ...], bytes]
 
 class Fetcher:
     """Fetches over https alone, follows no redirect, within 10 s, up to 256 KiB, and keeps at most 64 answers for as
-    long as the verifier says. May be called from several threads. Called without its own `now_s`, it has a clock."""
+    long as the verifier says. May be called from several threads. `clock` counts seconds."""
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout_s = timeout_s

@@ -21,6 +21,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import Receiver
 from hookline.sdk.steps import advance
 
+__all__ = ["webhook"]
+
 
 def webhook(receiver: Receiver) -> Callable[[Callable[..., Any]], Callable[..., flask.Response]]:
     """Decorates a view: it is called with each proven `Event`, then the arguments of the route.

@@ -19,6 +19,8 @@ from hookline.sdk.parts import header_pairs
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import advance
 
+__all__ = ["NotHandled", "event_webhook", "respond", "take", "webhook"]
+
 HttpAnswer: TypeAlias = tuple[bytes, int, list[tuple[str, str]]]
 
 

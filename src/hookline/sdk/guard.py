@@ -17,6 +17,7 @@ class Claim:
     """What came of `begin`."""
 
     key: str
+    """What was claimed."""
     state: Literal["first", "running", "done"]
     """`first`: it is yours, run the handler. `running`: somebody is on it. `done`: it was handled."""
     fence: str = ""

@@ -41,7 +41,6 @@ class Handled:
 class Handling:
     """How the events of one receiver are handled."""
 
-    verifier: str
     schema: Check | None
     check: Callable[[Event], Any] | None
     guard: AnyReplayGuard | None
@@ -49,6 +48,9 @@ class Handling:
 
     def steps(self, events: Events, run: RunEvents, host: Host) -> Steps[Handled]:
         """Handle these events together, once: those that were handled before are left out."""
+        malformed = next((event.malformed for event in events if event.malformed), "")
+        if malformed:
+            return Handled("malformed", 400, events, detail=malformed)
         fault = self._fault(events)
         if fault is not None:
             return Handled("invalid", 400, events, fault=fault, detail=fault.message)
@@ -103,7 +105,7 @@ class Handling:
         todo = []
         for event in events:
             if event.id:
-                claim: Claim = yield Ask(partial(self.guard.begin, f"{self.verifier}:{event.id}"))
+                claim: Claim = yield Ask(partial(self.guard.begin, f"{event.verifier}:{event.id}"))
                 if claim.state == "running":
                     return None
                 if claim.state == "done":

@@ -47,7 +47,7 @@ class Outcome:
     reason: str = ""
     """Of what is not verified: the error's `reason`."""
     detail: str = ""
-    """One line for a person, who may know more than the sender is told."""
+    """One line for a person; the sender may be told less."""
     events: tuple[Event, ...] = ()
     """What it is about; none, where there is no proven event."""
     duration_s: float = 0.0

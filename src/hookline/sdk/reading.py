@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from hookline.core import mapped, percent
 from hookline.core.verifiers.json_body import BodyError, parse
-from hookline.sdk.errors import MalformedBody
 
 _STRUCTURED = "application/cloudevents+json"
 _PERHAPS_JSON = ("text/plain", "application/octet-stream")
@@ -22,44 +21,53 @@ class Said(NamedTuple):
     type: str
     time: str
     data: Any
+    malformed: str = ""
     subject: str | None = None
     source: str | None = None
 
 
-def value_of(body: bytes, content_type: str, *, loose: bool = False) -> Any:
+class Value(NamedTuple):
+    """A body as a value; `malformed` says why it cannot be had: `data` are its bytes then."""
+
+    data: Any
+    malformed: str = ""
+
+
+def value_of(body: bytes, content_type: str, *, loose: bool = False) -> Value:
     """JSON as its value; a form, urlencoded or multipart, and XML as `core.mapped` has them; anything else as its
     bytes. XML needs defusedxml, without which it is its bytes too.
 
     An empty body is None. What does not say what it is is JSON, if it can be read so; with `loose` also what says that
-    it is a text or bytes. Raises `MalformedBody` for what is not what it says that it is.
+    it is a text or bytes. What is not what it says that it is is malformed.
     """
     if not body:
-        return None
+        return Value(None)
     if not content_type or (loose and content_type.partition(";")[0].strip().lower() in _PERHAPS_JSON):
         try:
-            return parse(body)
+            return Value(parse(body))
         except BodyError:
-            return body
+            return Value(body)
     try:
-        return mapped.value_of(content_type, body) if mapped.kind_of(content_type) else body
+        return Value(mapped.value_of(content_type, body) if mapped.kind_of(content_type) else body)
     except mapped.MappedError as error:
-        raise MalformedBody("malformed_body", f"The body is {error}.") from None
+        return Value(body, f"The body is {error}.")
     except ImportError:
-        return body
+        return Value(body)
 
 
 def said(body: bytes, headers: Mapping[str, str]) -> Said:
-    """What a delivery of ours says, whatever the endpoint's `format`. Raises `MalformedBody`."""
+    """What a delivery of ours says, whatever the endpoint's `format`. Never raises."""
     content_type = headers.get("content-type", "")
-    value = value_of(body, content_type)
+    value, malformed = value_of(body, content_type)
     if "ce-type" in headers and "ce-id" in headers:
-        attribute = {name: _attribute(headers.get(f"ce-{name}")) for name in ("type", "time", "subject", "source")}
-        return Said(attribute["type"] or "", attribute["time"] or "", value, attribute["subject"], attribute["source"])
+        told = {name: _attribute(headers.get(f"ce-{name}")) for name in ("type", "time", "subject", "source")}
+        return Said(told["type"] or "", told["time"] or "", value, malformed, told["subject"], told["source"])
     if not isinstance(value, dict):
-        return Said("", "", value)
+        return Said("", "", value, malformed)
     kind, time = _word(value, "type") or "", _word(value, "time") or _word(value, "timestamp") or ""
     if content_type.partition(";")[0].strip().lower() == _STRUCTURED:
-        return Said(kind, time, _structured(value), _word(value, "subject"), _word(value, "source"))
+        data, malformed = _structured(value)
+        return Said(kind, time, data, malformed, _word(value, "subject"), _word(value, "source"))
     return Said(kind, time, value["data"] if kind and "data" in value else value)
 
 
@@ -74,14 +82,15 @@ def instant(text: str, otherwise_s: float) -> datetime:
     return found
 
 
-def _structured(value: Mapping[str, Any]) -> Any:
+def _structured(value: Mapping[str, Any]) -> Value:
     encoded = value.get("data_base64")
     if not isinstance(encoded, str):
-        return value.get("data")
+        return Value(value.get("data"))
     try:
-        return value_of(binascii.a2b_base64(encoded, strict_mode=True), _word(value, "datacontenttype") or "")
+        data = binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError:
-        raise MalformedBody("malformed_body", "data_base64 is not base64.") from None
+        return Value(encoded, "data_base64 is not base64.")
+    return value_of(data, _word(value, "datacontenttype") or "")
 
 
 def _attribute(value: str | None) -> str | None:

@@ -110,7 +110,7 @@ class Receiver:
         self.body_bytes_max = body_bytes_max
         self._logger = logging.getLogger("hookline.sdk") if logger is None else logger
         compiled = None if schema is None else compile_schema(schema)
-        self._handling = Handling(verifier.name, compiled, check, replay_guard, self._logger)
+        self._handling = Handling(compiled, check, replay_guard, self._logger)
         self._on_outcome = on_outcome
         self._clock = clock
 
@@ -253,6 +253,8 @@ def _answer_of(one: Handled) -> Answer | Native | None:
     """The answer that one asks for; None: the usual success."""
     if one.answer is not None or one.status < 400:
         return one.answer
+    if one.kind == "malformed":
+        return failure(400, "malformed", one.detail)
     if one.kind == "invalid":
         pointer = {} if one.fault is None or one.fault.pointer is None else {"pointer": one.fault.pointer}
         return failure(400, "invalid", one.detail, **pointer)

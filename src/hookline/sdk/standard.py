@@ -71,7 +71,7 @@ def verified(
 def event_of(
     body: bytes, headers: dict[str, str], webhook_id: str, sent_at_s: float, confirm_origins: Sequence[str] = ()
 ) -> Event:
-    """The event of a request that was verified before. Raises `MalformedBody`."""
+    """The event of a request that was verified before."""
     spoken = said(body, headers)
     attempt = headers.get("hookline-attempt", "")
     is_number = attempt.isascii() and attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS_MAX
@@ -82,6 +82,7 @@ def event_of(
         data=spoken.data,
         body=body,
         headers=headers,
+        malformed=spoken.malformed,
         content_type=headers.get("content-type", ""),
         subject=spoken.subject,
         source=spoken.source,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from hookline.core.expression import ExpressionError, Scope
-from hookline.core.reading import Item, TooManyItems, events_of
+from hookline.core.reading import Item, TooManyItems, check, events_of
 from hookline.core.reply import compile_template
 from hookline.core.verifiers import presets
+from hookline.core.verifiers.config import ConfigError
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.judge import judge
+from hookline.core.verifiers.known_keys import needs
 from hookline.core.verifiers.preset import Preset
 from hookline.core.verifiers.verdict import Fetch, Fetched, Handshake, Refused
 from hookline.sdk.answer import Answer, success
@@ -33,26 +36,38 @@ class Verifier:
     """Verifies requests of one provider: `Verifier("stripe", secret="whsec_…")`.
 
     The names of presets and the keys of their configuration are those of a source's `verifier` and `config`; a secret
-    may be a list of several. `fetch` gets what a preset needs from elsewhere (certificates, keys, a postback); its
-    default is a `Fetcher`. Raises `ValueError` for a preset or a key that is none.
+    may be a list of several. Instead of a name there may be a scheme of one's own, an object like a source's:
+    `Verifier({"scheme": "hmac", "signature": "header:x-signature"}, secret=…)`. Raises `ValueError` for a preset or a
+    key that is none; a key that is missing is found out when a request needs it.
+
+    - `name`: tells several verifiers of one preset or scheme apart where they share a replay guard.
+    - `reading`: how events are read, as a source's does: expressions for `type`, `id`, `subject`, `time`, `split`
+      (`{"id": "header:x-delivery"}`); what is not named stays the preset's.
+    - `fetch`: gets what a preset needs from elsewhere (certificates, keys, a postback); default a `Fetcher`.
     """
 
-    def __init__(self, preset: str, *, fetch: FetchCall | None = None, **config: Any) -> None:
-        try:
-            self._preset = presets.preset(preset)
-        except KeyError:
-            raise ValueError(f"There is no preset {preset!r}; there are {', '.join(presets.NAMES)}.") from None
-        unknown = sorted(set(config) - set(self._preset.keys))
-        if unknown:
-            known = ", ".join(self._preset.keys) or "none"
-            raise ValueError(f"{preset} has no {', '.join(unknown)}; its keys are: {known}.")
+    def __init__(
+        self,
+        preset: str | Mapping[str, Any],
+        /,
+        *,
+        name: str | None = None,
+        reading: Mapping[str, str] | None = None,
+        fetch: FetchCall | None = None,
+        **config: Any,
+    ) -> None:
+        self._preset = _read_by(_preset(preset), reading or {})
+        wrong = needs(self._preset, config)
+        if wrong:
+            raise ValueError("; ".join(f"{key} {why}" for key, why in wrong))
+        self._name = name or self._preset.name
         self._config = config
         self._fetch: FetchCall = Fetcher() if fetch is None else fetch
 
     @property
     def name(self) -> str:
-        """The preset's name."""
-        return self._preset.name
+        """The preset's name, or the one that was given."""
+        return self._name
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -128,24 +143,51 @@ class Verifier:
             return Delivery(events, reply=_reply(self._preset, request, events))
         except TooManyItems as error:
             raise refused("malformed_body", str(error)) from None
-        except ExpressionError as error:
-            raise refused("defect", str(error)) from None
         except ImportError as error:
             raise refused("missing_package", f"The package {error.name} is needed to read this.") from None
+        except Exception as error:  # noqa: BLE001 - as `judge`: behind a defect of ours there is a refusal
+            raise refused("defect", f"{type(error).__name__} while this was read") from None
 
     def _event(self, item: Item, headers: Mapping[str, str], now_s: float) -> Event:
+        data, malformed = value_of(item.data, item.content_type, loose=True)
         return Event(
             id=item.id,
             type=item.type,
             timestamp=instant(item.time, now_s),
-            data=value_of(item.data, item.content_type, loose=True),
+            data=data,
             body=item.data,
             headers=headers,
             content_type=item.content_type,
+            malformed=malformed,
             subject=item.subject or None,
             source=self.name,
             verifier=self.name,
         )
+
+
+def _preset(preset: str | Mapping[str, Any]) -> Preset:
+    if isinstance(preset, str):
+        try:
+            return presets.preset(preset)
+        except KeyError:
+            raise ValueError(f"There is no preset {preset!r}; there are {', '.join(presets.NAMES)}.") from None
+    from hookline.core.verifiers.custom import custom
+
+    try:
+        return custom(preset)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _read_by(preset: Preset, changes: Mapping[str, str]) -> Preset:
+    if not changes:
+        return preset
+    try:
+        reading = replace(preset.reading, **changes)
+        check(reading)
+    except (TypeError, AttributeError, ExpressionError) as error:
+        raise ValueError(f"reading: {error}") from None
+    return replace(preset, reading=reading)
 
 
 def _request(method: str, url: str, headers: Headers, body: Body) -> Inbound:

@@ -13,6 +13,8 @@ from hookline.sdk.host import Host, Native
 from hookline.sdk.receiver import EventHandler, Receiver
 from hookline.sdk.steps import Run, advance
 
+__all__ = ["WebhookMiddleware", "webhook"]
+
 StartResponse: TypeAlias = Callable[..., Any]
 Application: TypeAlias = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
@@ -134,5 +136,6 @@ def status_line(status: int) -> str:
 
 
 def header_list(answer: Answer) -> list[tuple[str, str]]:
-    """The answer's headers, with its length."""
-    return [*answer.headers, ("content-length", str(len(answer.body)))]
+    """The answer's headers, with its length; and with a type, which servers ask for also where there is no body."""
+    kind = [] if any(name == "content-type" for name, _ in answer.headers) else [("content-type", "text/plain")]
+    return [*kind, *answer.headers, ("content-length", str(len(answer.body)))]

@@ -17,9 +17,13 @@ NOW = dt.datetime.fromtimestamp(NOW_S, dt.UTC)
 DAY = dt.timedelta(days=1)
 
 
-@cache
 def key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
     """The RSA key of this name: made once, as that takes long."""
+    return _key(name, bits)
+
+
+@cache
+def _key(_name: str, bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
 

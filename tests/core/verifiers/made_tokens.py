@@ -10,7 +10,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
-
 from tests.core.verifiers.made_certificates import key
 
 

@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.verifiers.made_certificates import NOW_S, key, public_pem
+from tests.core.verifiers.made_tokens import part, token
 
 from hookline.core.verifiers import jwt
 from hookline.core.verifiers.request_parts import Unproven
-from tests.core.verifiers.made_certificates import NOW_S, key, public_pem
-from tests.core.verifiers.made_tokens import part, token
 
 SECRET = b"a shared secret of some length.."
 HEADER = {"alg": "HS256", "typ": "JWT"}

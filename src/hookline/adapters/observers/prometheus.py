@@ -41,6 +41,8 @@ class Gauges(msgspec.Struct, frozen=True):
     wal_bytes: int = 0
     hints_dropped: int = 0
     """Since the start."""
+    quarantined: int = 0
+    """Inbound requests that wait for a person."""
     stream_readers: int = 0
     stream_cut_offs: int = 0
     """Since the start."""
@@ -247,6 +249,7 @@ class PrometheusObserver(Collector):
             ("runnable", "Endpoints with a delivery that could start now.", gauges.runnable),
             ("runnable_oldest_seconds", "How long the oldest of these has been due.", gauges.runnable_oldest_s),
             ("in_flight", "Attempts running now.", gauges.in_flight),
+            ("quarantined", "Inbound requests that wait for a person.", gauges.quarantined),
             ("stream_readers", "Readers of the live stream.", gauges.stream_readers),
             ("wal_bytes", "Size of the database's write-ahead log.", gauges.wal_bytes),
             *((name, name.replace("_", " ").capitalize() + ".", value) for name, value in gauges.more.items()),

@@ -50,6 +50,11 @@ def verify(request: Inbound, config: Config, now_s: float, fetched: Mapping[str,
         return error.refused
 
 
+def check(config: Config) -> None:
+    """Raise `ConfigError` for a text that holds no certificate."""
+    certificates.configured("certs", tuple(config.table("certs").values()))
+
+
 def _verify(request: Inbound, config: Config, now_s: float, fetched: Mapping[str, Fetched]) -> Verdict:
     if request.all("x-amz-sns-rawdelivery"):
         return Refused("unsupported", "raw message delivery is on: such messages are not signed")
@@ -164,4 +169,5 @@ PRESET: Final = Preset(
         time="item:eventTime|body:Message>json.time|body:Timestamp",
     ),
     answer_within_s=15.0,
+    check=check,
 )

@@ -82,10 +82,9 @@ def _kind(payload: bytes) -> str:
         root = xml_tree(binascii.a2b_base64(payload))
     except (MappedError, ValueError) as error:
         raise Unproven("malformed_body", f"bt_payload is not base64 of XML: {error}"[:300]) from None
-    kinds = ["".join(child.texts) for child in root.children if child.name == "kind"]
-    if root.name != "notification" or len(kinds) != 1:
-        raise Unproven("malformed_body", "bt_payload is no notification of one kind")
-    return kinds[0][:255]
+    if root.name != "notification":
+        raise Unproven("malformed_body", "bt_payload is not a notification")
+    return next(("".join(child.texts)[:255] for child in root.children if child.name == "kind"), "")
 
 
 def _keys(config: Config) -> list[bytes]:

@@ -76,4 +76,5 @@ PRESET: Final = Preset(
         default_type="message",
     ),
     retry_window_s=7 * DAY_S,
+    check=jwt_keys.check_certs,
 )

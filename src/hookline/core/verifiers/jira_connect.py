@@ -147,4 +147,5 @@ PRESET: Final = Preset(
     ),
     answer_within_s=30.0,
     retry_window_s=DAY_S,
+    check=jwt_keys.check_certs,
 )

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from hookline.core.verifiers.config import ConfigError
+from hookline.core.verifiers.config import Config, ConfigError
 from hookline.core.verifiers.encoded import from_base64url
 from hookline.core.verifiers.json_body import BodyError, parse_object
 from hookline.core.verifiers.jwt import ALGORITHMS, Key
@@ -85,6 +85,11 @@ def configured(key: str, pems: Mapping[str, str]) -> Keys:
         return tuple(Key(key_of_pem(pem), kid) for kid, pem in pems.items())
     except KeysError as error:
         raise ConfigError(key, f"has {error}") from None
+
+
+def check_certs(config: Config) -> None:
+    """Raise `ConfigError` for a text of `certs` that holds no key."""
+    configured("certs", config.table("certs"))
 
 
 def fetched_keys(

@@ -127,4 +127,5 @@ PRESET: Final = Preset(
     reply=Reply(status=202),
     answer_within_s=3.0,
     retry_window_s=4 * 3600.0,
+    check=jwt_keys.check_certs,
 )

@@ -43,7 +43,7 @@ _ISSUER_URL: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)+/[A-Za-z0-
 # A `|` in one of them would let a forger move the borders within what is signed.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TIME: Final = re.compile(r"[0-9TZ:.+-]{1,40}")
-_API: Final = {"live": "api-m.paypal.com", "production": "api-m.paypal.com", "sandbox": "api-m.sandbox.paypal.com"}
+_API: Final = {"live": "api-m.paypal.com", "sandbox": "api-m.sandbox.paypal.com"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,14 @@ def verify(request: Inbound, config: Config, now_s: float, fetched: Mapping[str,
         return _by_certificate(request, sent, webhook_id, config, now_s, fetched)
     except Unproven as error:
         return error.refused
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` for a text that holds no certificate."""
+    if config.has("trusted_roots"):
+        certificates.configured("trusted_roots", config.texts("trusted_roots"))
+    _intermediates(config)
+    certificates.configured("certs", tuple(config.table("certs").values()))
 
 
 def _transmission(request: Inbound) -> _Transmission:
@@ -118,9 +126,7 @@ def _by_certificate(
         if isinstance(found, Fetch):
             return found
         roots = found
-    others = served[1:]
-    if config.has("intermediates"):
-        others += certificates.configured("intermediates", config.texts("intermediates"))
+    others = (*served[1:], *_intermediates(config))
     if not config.has("certs"):
         issuers = _issuers(leaf, others, roots, fetched)
         if isinstance(issuers, Fetch):
@@ -133,6 +139,12 @@ def _by_certificate(
     if not certificates.rsa_signed(leaf.public_key(), sent.signature, signed, "sha256"):
         return Refused("wrong_signature", "the signature is not over this body for this webhook_id")
     return Verified(facts={"transmission_id": sent.id})
+
+
+def _intermediates(config: Config) -> tuple[Certificate, ...]:
+    # An empty list says that there are none, as no list does.
+    given = config.texts("intermediates") if config.values.get("intermediates") else ()
+    return certificates.configured("intermediates", given)
 
 
 def _served(cert_url: str, config: Config, fetched: Mapping[str, Fetched]) -> tuple[Certificate, ...] | Fetch:
@@ -288,4 +300,5 @@ PRESET: Final = Preset(
     secrets=("client_secret",),
     reading=Reading(type="body:event_type", id="body:id", subject="body:resource.id", time="body:create_time"),
     retry_window_s=3 * DAY_S,
+    check=check,
 )

@@ -18,6 +18,7 @@ from hookline.core.verifiers.request_parts import Parts, Unproven
 TEXT_CHARS_MAX: Final = 16_384
 NUMBERS_MAX: Final = 100
 SOURCES: Final = ("header", "body", "form", "query")
+_TOO_LONG: Final = {"missing_signature": "malformed_signature"}
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]?|100")
 
@@ -41,7 +42,9 @@ class Place:
         found = self._numbered(parts, reason) if self.numbered else self._first(parts, item, reason)
         for one in found:
             if isinstance(one, str) and len(one) > TEXT_CHARS_MAX:
-                raise Unproven(reason, f"{self} is longer than {TEXT_CHARS_MAX} characters")
+                raise Unproven(
+                    reason.replace("missing", "malformed"), f"{self} has more than {TEXT_CHARS_MAX} characters"
+                )
         return found
 
     def values(self, parts: Parts, item: Any, reason: str) -> list[Any]:

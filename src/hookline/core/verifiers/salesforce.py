@@ -12,13 +12,15 @@ from typing import Final
 
 from hookline.core.mapped import Element, MappedError, xml_tree
 from hookline.core.verifiers.config import Config
-from hookline.core.verifiers.encoded import any_same_text
+from hookline.core.verifiers.encoded import same_text
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.preset import DAY_S, Preset, Reading, Reply
 from hookline.core.verifiers.request_parts import Unproven
 from hookline.core.verifiers.verdict import Fetched, Refused, Verdict, Verified
 
 NOTIFICATIONS_MAX: Final = 100
+ID_CHARS: Final = 15
+"""Of an id's short form; the long one has 18."""
 MEDIA_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 ACK: Final = (
     '<?xml version="1.0" encoding="UTF-8"?>'
@@ -27,7 +29,6 @@ ACK: Final = (
     "</soapenv:Body></soapenv:Envelope>"
 )
 _ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Z0-5]{3})?")
-_SUFFIX: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def verify(request: Inbound, config: Config, _now_s: float, _fetched: Mapping[str, Fetched]) -> Verdict:
@@ -55,17 +56,16 @@ def _verify(request: Inbound, config: Config) -> Verdict:
         _id(_only(notification, "Id"))
     sender = _id(_only(message, "OrganizationId"))
     wanted = config.texts("organization_id")
-    if not any_same_text(sender, map(long_id, wanted)):
+    if not any(_alike(sender, one) for one in wanted):
         return Refused("wrong_credential", "OrganizationId is not organization_id")
     return Verified(facts={"organization_id": sender})
 
 
-def long_id(text: str) -> str:
-    """An id of 15 characters with the three that say which of them are capitals; any other text as it is."""
-    if len(text) != 15 or _ID.fullmatch(text) is None:
-        return text
-    fives = (text[at : at + 5] for at in (0, 5, 10))
-    return text + "".join(_SUFFIX[sum(1 << at for at, one in enumerate(five) if one.isupper())] for five in fives)
+def _alike(sender: str, wanted: str) -> bool:
+    """Whether two ids are one: the short form is the first 15 characters of the long one, which only adds for whoever
+    forgets their case which of them are capitals."""
+    length = min(len(sender), len(wanted))
+    return length >= ID_CHARS and same_text(sender[:length], wanted[:length])
 
 
 def _only(element: Element, name: str) -> Element:
@@ -79,7 +79,7 @@ def _id(element: Element) -> str:
     text = "".join(element.texts).strip()
     if _ID.fullmatch(text) is None:
         raise Unproven("malformed_body", f"{element.name} is no id of Salesforce")
-    return long_id(text)
+    return text
 
 
 PRESET: Final = Preset(

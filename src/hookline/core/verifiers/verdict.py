@@ -27,9 +27,9 @@ REASONS: Final = {
 @dataclass(frozen=True, slots=True)
 class Verified:
     """Who sent it is proven. `confirm_url` is to be fetched (GET, guarded, no redirect) before it is answered: SNS
-    subscribes so. Such a request is a handshake: 2xx from there and it is answered with 200, else with 503, that it may
-    come again; no event comes of it. `facts` is what was learned on the way and is worth keeping (an issuer, a topic),
-    for logs."""
+    subscribes so. With 200 from there it is an event as any other (its owner sees that he was subscribed), else it is
+    answered with 503, that it may come again. `facts` is what was learned on the way and is worth keeping (an issuer, a
+    topic), for logs."""
 
     confirm_url: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -59,9 +59,10 @@ class Fetch:
     """Something from elsewhere is needed first: fetch it (guarded, no redirect, bounded) and ask again with it.
 
     The URL is already known to be the provider's own; one is no address, `certificates.SYSTEM_ROOTS_URL`: what this
-    machine trusts, in PEM. `name` is how it is handed back. `keep_s` is how long the answer
-    may be used for other requests (0: for this one alone); a certificate, a set of keys or a token is kept, the
-    judgement of a single request is not.
+    machine trusts, in PEM. `name` is how it is handed back, and the same URL by another name is another fetch: of keys
+    that may have changed, for a name that the kept ones lack. `keep_s` is how long the answer may be used for other
+    requests (0: for this one alone); a certificate, a set of keys or a token is kept, the judgement of a single request
+    is not.
     """
 
     name: str
