@@ -13,6 +13,7 @@ import trustme
 from tests.sdk.signed import SECRET, sent
 from tests.sdk.web_server import Asked, Reply, web_server
 
+from hookline.core.verifiers.certificates import SYSTEM_ROOTS, SYSTEM_ROOTS_URL
 from hookline.core.verifiers.verdict import Fetch
 from hookline.sdk import ConfirmationError, Event, Fetcher, verify
 from hookline.sdk.exchange import ExchangeError, check_address, exchange, origin_of
@@ -188,6 +189,29 @@ def test_a_fetch_is_kept_as_long_as_it_may_be(trusted: ssl.SSLContext):
         fetcher(kept)
     paths = [asked.path for asked in server.asked]
     assert (paths.count("/a"), paths.count("/b")) == (2, 2)
+
+
+def test_keys_that_may_have_changed_are_fetched_anew(trusted: ssl.SSLContext):
+    """The same address by another name is another fetch: so keys are looked for again that the kept ones lack."""
+    with web_server(lambda _: (200, {}, b""), trusted) as server:
+        fetcher = Fetcher()
+        for name in ("keys", "keys", "keys-again", "keys-again"):
+            fetcher(Fetch(name, server.origin))
+    assert len(server.asked) == 2
+
+
+def test_certificates_of_authorities_may_come_over_http():
+    """What proves itself by a signature may come over http; nothing else may."""
+    with web_server(lambda _: (200, {}, b"der")) as server:
+        assert Fetcher()(Fetch("issuer", server.origin + "/c.crt", proves_itself=True)).body == b"der"
+        assert Fetcher()(Fetch("keys", server.origin + "/c.crt")).status == 0
+    assert len(server.asked) == 1
+
+
+def test_the_machines_own_authorities_are_at_hand():
+    """What the machine trusts is no address, and comes without a fetch."""
+    found = Fetcher()(Fetch(SYSTEM_ROOTS, SYSTEM_ROOTS_URL))
+    assert found.status == 0 or b"-----BEGIN CERTIFICATE-----" in found.body
 
 
 def test_a_failure_is_kept_for_seconds(trusted: ssl.SSLContext):

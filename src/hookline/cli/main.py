@@ -29,6 +29,7 @@ from hookline.cli import (
     send,
     serve,
     sign,
+    simulate,
     sink,
     sources,
     tail,
@@ -81,7 +82,9 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, tail, listen, sink, replay, sign, verify, backup, restore, openapi, version):
+for _command in (
+    serve, demo, send, simulate, tail, listen, sink, replay, sign, verify, backup, restore, openapi, version,
+):  # fmt: skip
     _command.add_to(app)
 for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)

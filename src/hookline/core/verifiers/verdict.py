@@ -71,6 +71,8 @@ class Fetch:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     keep_s: float = 3600.0
+    proves_itself: bool = False
+    """What comes is believed only for a signature in it: http will do, which is how authorities serve certificates."""
 
 
 @dataclass(frozen=True, slots=True)
