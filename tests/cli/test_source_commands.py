@@ -115,13 +115,23 @@ def test_rejections(cli, script):
 def test_quarantine(cli, script):
     """What waits is listed and shown; named ones or all are released or dropped, the oldest first."""
     base = "/v1/sources/in/quarantine"
-    rows = [{"id": "qrn_2", "type": "b", "problem": {"code": "x"}}, {"id": "qrn_1", "type": "a"}]
+    rows = [
+        {"id": "qrn_2", "type": "b", "problem": {"code": "x", "detail": "No amount.", "pointer": "/a"}},
+        {"id": "qrn_1", "type": "a"},
+    ]
     script.on("GET", base, {"data": rows, "next": None})
     script.on("GET", f"{base}/qrn_1", {**rows[1], "data": {"n": 1}})
     for one in ("qrn_1", "qrn_2"):
         script.on("POST", f"{base}/{one}/release", {"id": "evt_1", "deliveries": 1}, 202)
         script.on("DELETE", f"{base}/{one}", None, 204)
-    assert cli("sources", "quarantine", "in").out.splitlines()[1].split()[:2] == ["qrn_2", "b"]
+    assert cli("sources", "quarantine", "in").out.splitlines()[1].split() == [
+        "qrn_2",
+        "b",
+        "No",
+        "amount.",
+        "(at",
+        "/a)",
+    ]
     assert cli("sources", "quarantine", "in", "qrn_1", "--json").json["data"] == {"n": 1}
     assert cli("sources", "release", "in", "qrn_1").out == "1 request released\n"
     assert cli("sources", "release", "in", "--all", "--json").json == {"data": [{"id": "evt_1", "deliveries": 1}] * 2}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -148,13 +148,14 @@ class Client:
         limit: int,
         columns: Sequence[str],
         empty: str,
+        shown: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
-        """Print a list: a table, or a document as the API gives it."""
+        """Print a list: a table (of its rows, or of what `shown` makes of each), or a document as the API gives it."""
         rows, cursor = self.pages(path, params, limit)
         if terminal.json:
             terminal.document({"data": rows, "next": cursor})
             return
-        terminal.table(columns, rows, empty)
+        terminal.table(columns, rows if shown is None else [shown(row) for row in rows], empty)
         if cursor is not None:
             terminal.note(f"There are more; --limit 0 shows all, --limit {2 * limit} twice as many.")
 

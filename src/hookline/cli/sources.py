@@ -223,7 +223,9 @@ def quarantine(
             terminal.record(client.call("GET", path("sources", source, "quarantine", quarantined_id)))
             return
         columns = ("id", "at", "type", "source_id", "data_bytes", "problem")
-        client.show_list(path("sources", source, "quarantine"), {}, limit, columns, "Nothing is in quarantine.")
+        client.show_list(
+            path("sources", source, "quarantine"), {}, limit, columns, "Nothing is in quarantine.", _in_short
+        )
 
 
 @app.command()
@@ -245,6 +247,13 @@ def drop(source: SourceId, quarantined: QuarantinedIds = None, everything: All =
         for one in chosen:
             client.call("DELETE", path("sources", source, "quarantine", one))
     terminal.done({"dropped": chosen}, f"{_requests(len(chosen))} dropped")
+
+
+def _in_short(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the quarantine with what is wrong as a sentence."""
+    problem = row.get("problem") or {}
+    at = f" (at {problem['pointer']})" if problem.get("pointer") else ""
+    return {**row, "problem": f"{problem.get('detail', '')}{at}"}
 
 
 def _requests(count: int) -> str:
