@@ -20,6 +20,7 @@ from hookline.cli import (
     event_types,
     events,
     keys,
+    listen,
     migrate,
     openapi,
     replay,
@@ -80,7 +81,7 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, tail, sink, replay, sign, verify, backup, restore, openapi, version):
+for _command in (serve, demo, send, tail, listen, sink, replay, sign, verify, backup, restore, openapi, version):
     _command.add_to(app)
 for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)

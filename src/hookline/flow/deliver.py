@@ -256,7 +256,7 @@ class Deliver(HandOff):
 
     def _launch(self, channel: Channel, job: Job, now_ms: int, now_s: float) -> None:
         """Give it to its sender, in a slot of its own."""
-        self.slots.take(channel)
+        self.slots.take(channel, job.event.size_bytes)
         if job.handed_off:
             self._unhanded(job.event)
         attempt = Attempt(self._ended, self._observer, channel, job, now_ms, now_s)
@@ -277,7 +277,7 @@ class Deliver(HandOff):
             return
         channel, destination, job = attempt.channel, attempt.destination, attempt.job
         now_s = self._clock.monotonic_s()
-        self.slots.give(channel, destination)
+        self.slots.give(channel, destination, job.event.size_bytes)
         channel.finished(now_s)
         if not outcome.timing.total_us:
             outcome.timing = Timing(total_us=int((now_s - attempt.started_s) * 1e6))

@@ -180,7 +180,7 @@ def _issuers(
             name = f"paypal-issuer-{len(gained) + 1}"
             found = fetched.get(name)
             if found is None:
-                return Fetch(name, url, keep_s=DAY_S)
+                return Fetch(name, url, keep_s=DAY_S, proves_itself=True)
             above = certificates.fetched_certificates(found, "the authority above PayPal")[0]
             gained += (above,)
         at = above
