@@ -271,7 +271,7 @@ async def test_what_cannot_be_fetched_is_asked_to_come_again(rig: Rig, provider:
 
 
 async def test_those_who_wait_for_a_fetch_are_bounded(rig: Rig, provider: Provider, sns: Sns, monkeypatch) -> None:
-    """A flood that waits for one certificate holds so many bodies and no more; who comes then is asked to come again."""
+    """A flood that waits for one certificate holds so many bodies and no more; who comes then is to come again."""
     monkeypatch.setattr(receive, "WAITING_MAX", 3)
     rig.fetch_gates[CERT_URL] = asyncio.Event()
     rig.far[CERT_URL] = Fetched(200, sns.pem)
