@@ -244,9 +244,12 @@ class Receive:
             elif item.full:
                 full += 1
         accepted = len(results) - duplicates - quarantined - full
-        for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("quarantined", quarantined)):
-            if count:
-                self._observer.received(label(source), outcome, count)
+        if accepted:
+            self._observer.received(label(source), "accepted", accepted)
+        if duplicates:
+            self._observer.received(label(source), "duplicate", duplicates)
+        if quarantined:
+            self._observer.received(label(source), "quarantined", quarantined)
         if full:
             # What has an id is a duplicate when it comes again: nothing is lost, nothing is stored twice.
             detail = "More waits to be looked at than is kept; try again later."
