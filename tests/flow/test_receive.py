@@ -13,6 +13,7 @@ import pytest
 from hookline.core.errors import StoreUnavailable
 from hookline.core.secret import Keyring
 from hookline.core.verifiers.verdict import Fetched
+from hookline.flow import receive
 from hookline.flow.receive import FETCHES_S_MAX
 from tests.flow.receiving import CERT_URL, CLIENT, SECRET, TOPIC, URL, Provider, Sns, github, header, provider, said
 from tests.flow.rig import FaultyRig, Rig
@@ -267,6 +268,21 @@ async def test_what_cannot_be_fetched_is_asked_to_come_again(rig: Rig, provider:
     await rig.clock.run_for(FETCHES_S_MAX)
     assert (await asyncio.wait_for(waiting, 5)).status == 503
     rig.fetch_gates[CERT_URL].set()
+
+
+async def test_those_who_wait_for_a_fetch_are_bounded(rig: Rig, provider: Provider, sns: Sns, monkeypatch) -> None:
+    """A flood that waits for one certificate holds so many bodies and no more; who comes then is to come again."""
+    monkeypatch.setattr(receive, "WAITING_MAX", 3)
+    rig.fetch_gates[CERT_URL] = asyncio.Event()
+    rig.far[CERT_URL] = Fetched(200, sns.pem)
+    await provider.source(verifier="aws_sns", config={"topic_arn": TOPIC})
+    bodies = [sns.message("Notification", Message="hi", MessageId=f"m-{n}") for n in range(4)]
+    calls = [provider.calling(body, {"content-type": "text/plain"}) for body in bodies]
+    late = await calls[-1]
+    assert (late.status, said(late)["code"]) == (503, "overloaded")
+    rig.fetch_gates[CERT_URL].set()
+    assert [(await asyncio.wait_for(call, 5)).status for call in calls[:-1]] == [200] * 3
+    assert rig.engine.receive.busy is False
 
 
 async def test_a_subscription_is_confirmed_before_it_is_answered(rig: Rig, provider: Provider, sns: Sns) -> None:

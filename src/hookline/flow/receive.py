@@ -43,6 +43,9 @@ FETCHES_S_MAX: Final = 8.0
 FETCHES_MARGIN_S: Final = 1.0
 """Fetching ends so long before the provider gives up."""
 CONFIRM: Final = "confirm"
+WAITING_MAX: Final = 2048
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""So many requests, of so many bytes, wait at once for what is fetched or for an endpoint's answer."""
 
 
 class _Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +86,7 @@ class Receive:
         self._clock = clock
         self._observer = observer
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_bytes = 0
 
     @property
     def busy(self) -> bool:
@@ -134,10 +138,16 @@ class Receive:
         elif isinstance(verdict, Handshake):
             self._observer.received(label(source), "handshake", 1)
             arrival.done(handshake(verdict))
+        elif self._full:
+            raise Refusal("overloaded", "Too many requests wait for what proves their senders.", retry_after_s=5)
         else:
             self._spawn(arrival, self._fetch_all(arrival, verdict))
 
     # ------------------------------------------------------------------------------------- what takes longer
+
+    @property
+    def _full(self) -> bool:
+        return len(self._tasks) >= WAITING_MAX or self._waiting_bytes > WAITING_BYTES_MAX
 
     def _spawn(self, arrival: _Arrival, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._watched(arrival, work))
@@ -146,12 +156,15 @@ class Receive:
 
     async def _watched(self, arrival: _Arrival, work: Coroutine[Any, Any, None]) -> None:
         source, call, size_bytes = arrival.source, arrival.call, len(arrival.request.body)
+        self._waiting_bytes += size_bytes
         try:
             await work
         except Refusal as refused:
             arrival.done(self.admission.refuse(source, call, refused, size_bytes))
         except Exception as error:  # noqa: BLE001 - as in `receive`
             arrival.done(self._defect(source, call, error, size_bytes))
+        finally:
+            self._waiting_bytes -= size_bytes
 
     async def _fetch_all(self, arrival: _Arrival, verdict: Verdict) -> None:
         """Fetch what the verdict asks for, until there is one that asks for nothing."""
@@ -268,7 +281,7 @@ class Receive:
         """
         source = arrival.source
         endpoint = self._registry.endpoint_of(source.tenant, source.endpoint or "")
-        if endpoint is None:
+        if endpoint is None or self._full:
             return False
         pairs = zip(new, told.items, strict=True)
         event_id = next((r.event_id for item, r in pairs if not r.duplicate and _goes_to(item, endpoint)), None)
