@@ -68,6 +68,28 @@ async def test_a_long_read_is_interrupted(tmp_path: Path) -> None:
     await store.stop()
 
 
+async def test_a_reader_that_cannot_be_opened_is_done_without(store: SqliteStore) -> None:
+    """While no further reader can be opened (no file descriptor is left), a read waits for one that is there."""
+    await store.counts(None)
+    reading, may_end = threading.Event(), threading.Event()
+
+    def long(connection: sqlite3.Connection) -> int:
+        reading.set()
+        assert may_end.wait(30)
+        found: int = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+        return found
+
+    others = [asyncio.create_task(store._read(long))]
+    await asyncio.to_thread(reading.wait)
+    moved = Path(store.path).rename(Path(store.path).with_suffix(".moved"))
+    others.append(asyncio.create_task(store._read(long)))
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in others)
+    may_end.set()
+    assert await asyncio.gather(*others) == [0, 0]
+    moved.rename(store.path)
+
+
 @pytest.mark.rule(n=20)
 async def test_a_reader_cannot_write(store: SqliteStore) -> None:
     """A reader's connection refuses every change."""

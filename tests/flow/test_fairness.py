@@ -9,7 +9,7 @@ import pytest
 from hookline.core.attempt import Kind, Outcome
 from hookline.flow.channel import Channel, Destination
 from hookline.flow.engine import Limits
-from hookline.flow.slots import Slots
+from hookline.flow.slots import SENDING_BYTES_MAX, Slots
 from hookline.flow.wake import Wake
 from hookline.testing.clock import ToldClock
 from hookline.testing.samples import sample_endpoint
@@ -50,12 +50,33 @@ def test_endpoints_that_hang_leave_room_for_others() -> None:
     for n in range(3000):
         channel = Channel(sample_endpoint(number=n), Destination())
         while slots.free(channel, 0.0):
-            slots.take(channel)
+            slots.take(channel, 1000)
         assert channel.in_flight <= 1
     healthy = Channel(sample_endpoint(number=4000), Destination())
     healthy.slow.success()
     assert slots.in_flight == 1024 - 128
     assert slots.free(healthy, 0.0)
+
+
+def test_large_events_at_endpoints_that_hang_are_bounded_in_bytes() -> None:
+    """However many large events go to endpoints that never answered, what is in flight stays within its bytes, one that
+    answers still gets its turn, and what ends makes room again."""
+    slots = Slots(100_000, 10_000, lambda _now_s: False)
+    size_bytes = 1024 * 1024
+    running: list[Channel] = []
+    for n in range(1000):
+        channel = Channel(sample_endpoint(number=n), Destination())
+        while slots.free(channel, 0.0):
+            slots.take(channel, size_bytes)
+            running.append(channel)
+    assert slots.sending_bytes == SENDING_BYTES_MAX - SENDING_BYTES_MAX // 8
+    healthy = Channel(sample_endpoint(number=4000), Destination())
+    healthy.slow.success()
+    assert slots.free(healthy, 0.0)
+    for channel in running:
+        slots.give(channel, channel.destination, size_bytes)
+    assert (slots.sending_bytes, slots.in_flight) == (0, 0)
+    assert slots.free(Channel(sample_endpoint(number=5000), Destination()), 0.0)
 
 
 @pytest.mark.rule(n=9)

@@ -8,10 +8,11 @@ import msgspec
 
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import EndpointState
+from hookline.core.errors import StoreUnavailable
 from hookline.flow.engine import Limits
 from hookline.flow.wake import Wake
 from hookline.testing.clock import ToldClock
-from tests.flow.rig import OK, Rig
+from tests.flow.rig import OK, FaultyRig, Rig
 
 ORDER = {"type": "order.created", "data": {"id": 1}}
 FAIL = Outcome(Kind.RETRY, reason="server_error", status=500)
@@ -66,6 +67,27 @@ async def test_nothing_further_starts_after_a_410(rig: Rig, monkeypatch) -> None
     assert rig.sender.times(endpoint.url) == 1
     counts = await rig.counts()
     assert (counts.failed, counts.held) == (1, 4)
+
+
+async def test_an_endpoint_disabled_and_resumed_unseen_goes_on(tmp_path) -> None:
+    """An endpoint that a 410 disabled and a person resumed, both while the registry could not be read, is sent to."""
+    rig = FaultyRig(tmp_path / "unseen.db")
+    await rig.start()
+    try:
+        endpoint = await rig.endpoint("a")
+        rig.sender.script[endpoint.url] = [GONE]
+        rig.faults.fail("changes", StoreUnavailable("away"))
+        await rig.publish(ORDER)
+        await rig.until(lambda: rig.faults.raised["changes"] == 1, "the registry was not read")
+        assert (await rig.counts()).failed == 1
+        await rig.store.set_endpoint_state(endpoint.id, EndpointState.ACTIVE)
+        await rig.publish(ORDER)
+        rig.clock.advance(1)  # the recorder looks at the registry again
+        await rig.advance(30, 1)
+        assert rig.sender.times(endpoint.url) == 2
+        assert (await rig.counts()).delivered == 1
+    finally:
+        await rig.stop()
 
 
 async def test_an_event_told_while_another_is_on_its_way_is_not_lost(rig: Rig, monkeypatch) -> None:

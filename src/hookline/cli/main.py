@@ -20,6 +20,7 @@ from hookline.cli import (
     event_types,
     events,
     keys,
+    listen,
     migrate,
     openapi,
     replay,
@@ -30,6 +31,7 @@ from hookline.cli import (
     sign,
     simulate,
     sink,
+    sources,
     tail,
     tenants,
     verify,
@@ -80,9 +82,24 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, tail, sink, replay, simulate, sign, verify, backup, restore, openapi, version):
+for _command in (
+    serve,
+    demo,
+    send,
+    tail,
+    listen,
+    sink,
+    replay,
+    simulate,
+    sign,
+    verify,
+    backup,
+    restore,
+    openapi,
+    version,
+):
     _command.add_to(app)
-for _group in (events, deliveries, replays, endpoints, event_types, tenants, keys, config, migrate):
+for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)
     for _info in _group.app.registered_commands:
         _info.epilog = EVERYWHERE

@@ -62,8 +62,8 @@ def _verify_standard(
 ) -> None:
     import time
 
-    from hookline.core.signature import VerificationError
-    from hookline.core.signature import verify as check
+    from hookline.core.verification import VerificationError
+    from hookline.core.verification import verify as check
 
     if at is not None and not (at.isascii() and at.isdigit()):
         raise usage(f"--at {at!r} is not a Unix time in seconds")
@@ -76,7 +76,7 @@ def _verify_standard(
             tolerance_s=tolerance_s,
         )
     except VerificationError as error:
-        if error.reason == "invalid_secret":
+        if error.reason in ("invalid_secret", "unsupported_key"):
             raise usage(str(error)) from None
         raise CommandError(f"not valid: {error} ({error.reason})", ExitCode.REFUSED) from None
     if terminal.json:

@@ -56,11 +56,12 @@ _UNREAD: Final = object()
 class Scope:
     """What expressions are evaluated over: a verified request, and within a split one of its items."""
 
-    __slots__ = ("_body", "_form", "answer", "item", "item_bytes", "parent", "request")
+    __slots__ = ("_body", "_form", "answer", "content_type", "item", "item_bytes", "parent", "request")
 
     def __init__(self, request: Inbound, answer: Mapping[str, Any] | None = None) -> None:
         """`answer`: what `answer:` yields, by name."""
         self.request = request
+        self.content_type = request.header("content-type") or ""
         self.answer = answer or {}
         self.item: Any = None
         self.item_bytes: bytes = request.body
@@ -73,7 +74,7 @@ class Scope:
         """The body as a value, read once; None where it has none. A body that does not say what it is, or says that it
         is text (SNS), is read as JSON where it looks like it."""
         if self._body is _UNREAD:
-            self._body = _body_of(self.request)
+            self._body = _body_of(self.request, self.content_type)
         return self._body
 
     @property
@@ -81,24 +82,24 @@ class Scope:
         """The fields of a form; none where it is no form."""
         if self._form is _UNREAD:
             self._form = {}
-            content_type = self.request.header("content-type") or ""
-            if kind_of(content_type) in (FORM, MULTIPART):
+            if kind_of(self.content_type) in (FORM, MULTIPART):
                 try:
-                    self._form = form_value(form_fields(content_type, self.request.body))
+                    self._form = form_value(form_fields(self.content_type, self.request.body))
                 except MappedError:
                     pass  # it yields nothing
         found: Mapping[str, Any] = self._form
         return found
 
 
-def _body_of(request: Inbound) -> Any:
-    content_type = request.header("content-type") or ""
+def _body_of(request: Inbound, content_type: str) -> Any:
     kind = kind_of(content_type)
     try:
-        if kind and kind != JSON:
+        if kind == JSON:
+            return parse(request.body)
+        if kind:
             return value_of(content_type, request.body)
         first = request.body.lstrip(b" \t\r\n")[:1]
-        if kind == JSON or (first in (b"{", b"[") and request.content_type in ("", "text/plain")):
+        if first in (b"{", b"[") and request.content_type in ("", "text/plain"):
             return parse(request.body)
     except (MappedError, BodyError):
         pass  # it yields nothing
@@ -153,7 +154,7 @@ def follow(value: Any, steps: Sequence[Step]) -> Any:
 
 
 def _member(value: Any, name: str) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return value.get(name)
     if isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 8 and int(name) < len(value):
         return value[int(name)]
@@ -247,6 +248,9 @@ def _source(source: str, path: str) -> Get:
     if source == "request":
         return _of_request(path)
     steps = path_steps(path)
+    if source == "body" and len(steps) == 1 and steps[0][0] == "name":  # most types and ids
+        member = steps[0][1]
+        return lambda scope: _member(scope.body, member)
     if source == "body":
         return lambda scope: follow(scope.body, steps)
     if source == "item":
@@ -258,6 +262,8 @@ def _source(source: str, path: str) -> Get:
     name, rest = steps[0][1], steps[1:]
     if source == "header":
         name = name.lower()
+        if not rest:
+            return lambda scope: scope.request.header(name)
         return lambda scope: follow(scope.request.header(name), rest)
     if source == "query":
         return lambda scope: follow(_parameter(scope.request, name), rest)

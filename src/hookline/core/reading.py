@@ -42,7 +42,7 @@ JSON_TYPE: Final = "application/json"
 _ENCODING: Final = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """An event to be. `pointer` is where in the request it stands: empty, or a JSON pointer (of XML the place among
     the items)."""
@@ -61,10 +61,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    type: Get
-    id: Get
-    subject: Get
-    time: Get
+    type: Get | None
+    """None, here and below: it is not read."""
+    id: Get | None
+    subject: Get | None
+    time: Get | None
     splits: tuple[tuple[str, tuple[Step, ...]], ...]
     """Where a split may begin (`body` or `form`), and its path."""
     default_type: str
@@ -78,12 +79,12 @@ def events_of(request: Inbound, reading: Reading) -> list[Item]:
     """
     compiled = _compile(reading)
     scope = Scope(request)
+    split = _split_xml if compiled.splits and kind_of(scope.content_type) == XML else _split
     for source, steps in compiled.splits:
-        found = (_split_xml if _is_xml(request) else _split)(compiled, scope, source, steps)
+        found = split(compiled, scope, source, steps)
         if found is not None:
             return found
-    content_type = request.header("content-type") or ""
-    return [_item(compiled, scope, request.body, content_type or "application/octet-stream", "")]
+    return [_item(compiled, scope, request.body, scope.content_type or "application/octet-stream", "")]
 
 
 def check(reading: Reading) -> None:
@@ -99,6 +100,7 @@ def check(reading: Reading) -> None:
             raise ExpressionError(f"{name}: {error}") from None
 
 
+@lru_cache(maxsize=4096)  # a provider has few words for what it sends
 def type_of(text: str, default: str) -> str:
     """An event type out of a provider's word: what a type may not have becomes `_`, at most 255 characters. Ours
     (`hookline.…`) are nobody else's: `hookline_…`."""
@@ -113,14 +115,10 @@ def _type(text: str) -> str:
 # --------------------------------------------------------------------------------------------------- compiling
 
 
-def _nothing(_scope: Scope) -> None:
-    return None
-
-
 @lru_cache(maxsize=1024)
 def _compile(reading: Reading) -> _Compiled:
-    def get(expression: str) -> Get:
-        return compile_expression(expression) if expression else _nothing
+    def get(expression: str) -> Get | None:
+        return compile_expression(expression) if expression else None
 
     return _Compiled(
         get(reading.type),
@@ -149,10 +147,6 @@ def _split_steps(split: str) -> tuple[str, tuple[Step, ...]]:
 # --------------------------------------------------------------------------------------------------- splitting
 
 
-def _is_xml(request: Inbound) -> bool:
-    return kind_of(request.header("content-type") or "") == XML
-
-
 def _split(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ...]) -> list[Item] | None:
     """The items of JSON, in the body or in a field of a form."""
     if source == "form":
@@ -160,7 +154,7 @@ def _split(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step, ..
         text, steps = field if isinstance(field, str) else None, steps[1:]
         steps = steps[1:] if steps and steps[0][0] == "json" else steps
     else:
-        is_json = kind_of(scope.request.header("content-type") or "") in (JSON, "") and scope.body is not None
+        is_json = kind_of(scope.content_type) in (JSON, "") and scope.body is not None
         text = scope.request.body.decode("utf-8", "replace") if is_json else None
     if text is None:
         return None
@@ -193,7 +187,7 @@ def _split_xml(compiled: _Compiled, scope: Scope, source: str, steps: tuple[Step
         return None
     if not elements:
         return None
-    content_type = _with_charset(scope.request.header("content-type") or "", body)
+    content_type = _with_charset(scope.content_type, body)
     items: list[Item] = []
     for place, element in enumerate(elements):
         scope.item = element.value()
@@ -219,12 +213,12 @@ def _with_charset(content_type: str, body: bytes) -> str:
 
 
 def _item(compiled: _Compiled, scope: Scope, data: bytes, content_type: str, pointer: str) -> Item:
-    found = text_of(compiled.type, scope)
+    get_type, get_id, get_subject, get_time = compiled.type, compiled.id, compiled.subject, compiled.time
     return Item(
-        type_of(found or "", compiled.default_type),
-        _id(text_of(compiled.id, scope)),
-        _subject(text_of(compiled.subject, scope)),
-        _time(compiled.time(scope)),
+        type_of("" if get_type is None else text_of(get_type, scope) or "", compiled.default_type),
+        "" if get_id is None else _id(text_of(get_id, scope)),
+        "" if get_subject is None else _subject(text_of(get_subject, scope)),
+        "" if get_time is None else _time(get_time(scope)),
         data,
         content_type,
         pointer,
@@ -238,19 +232,25 @@ def _id(text: str | None) -> str:
     """As it is; what is too long for an id, or has what no id has, by its digest."""
     if not text:
         return ""
+    if text.isascii() and text.isprintable() and len(text) <= TEXT_BYTES_MAX:
+        return text
     if _CONTROL.search(text) is None and len(text.encode()) <= TEXT_BYTES_MAX:
         return text
     return "sha256-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _subject(text: str | None) -> str:
-    made = _CONTROL.sub("", text or "")
+    if not text:
+        return ""
+    if text.isascii() and text.isprintable() and len(text) <= TEXT_BYTES_MAX:
+        return text
+    made = _CONTROL.sub("", text)
     return made.encode()[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def _time(value: Any) -> str:
     """RFC 3339 out of RFC 3339 (a blank for the T, a zone without its colon), or a number of s or ms since 1970."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     text = value.strip() if isinstance(value, str) else repr(value)
     found = _TIME.fullmatch(text)

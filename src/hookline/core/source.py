@@ -50,6 +50,20 @@ class AnswerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The endpoint (id or uid) of the same tenant whose answer is given."""
 
 
+class ReadingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How events are read: expressions of `core.expression`. None: as the preset does; empty: not at all."""
+
+    type: Expression | None = None
+    default_type: Annotated[str, Meta(max_length=255)] | None = None
+    """The type of what `type` yields nothing for."""
+    id: Expression | None = None
+    """What makes a repeat. Empty: nothing does, every request is new."""
+    subject: Expression | None = None
+    time: Expression | None = None
+    split: Expression | None = None
+    """A path to an array: one event for each of its items."""
+
+
 class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
     """What `POST /v1/sources` takes. Deep checks (verifier, expressions, schemas …) are `core.source_spec`'s."""
 
@@ -79,13 +93,7 @@ class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False
     address_rate: RateSpec | None = None
     """The same for each client address (IPv6: each /64)."""
     body_bytes_max: Annotated[int, Meta(ge=1, le=REQUEST_BYTES_MAX)] = EVENT_BYTES_MAX
-    type: Expression | None = None
-    """Expressions of `core.reading`: how events are read. None: as the preset does; empty: not at all."""
-    default_type: Annotated[str, Meta(max_length=255)] | None = None
-    id: Expression | None = None
-    subject: Expression | None = None
-    time: Expression | None = None
-    split: Expression | None = None
+    reading: ReadingSpec = ReadingSpec()
     headers: Annotated[list[Annotated[str, Meta(min_length=1, max_length=255)]], Meta(max_length=100)] | None = None
     """Names of headers that events keep, also as `x-github-*`; None: all but credentials and the connection's."""
     dedupe_window_s: Annotated[float, Meta(ge=0, le=DEDUPE_S_MAX)] | None = None
@@ -138,7 +146,7 @@ class MediaTypes:
         for pattern in patterns:
             before, star, after = pattern.lower().partition("*")
             if star:
-                parts.append((before, after))
+                parts.append((before, "" if after == "/*" else after))
             else:
                 whole.add(before)
         self._whole = frozenset(whole)
@@ -241,6 +249,9 @@ class Source(msgspec.Struct, frozen=True, eq=False, dict=True):
     on_invalid: Literal["refuse", "quarantine", "accept"]
     uid: str | None = None
     token: str | None = None
+    """`tok_…`, where its address is one."""
+    addressed: bool = True
+    """Its name and id are addresses; not where a token is."""
 
     @property
     def reading(self) -> Reading:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from hookline.core.endpoint import Endpoint
 from hookline.core.quota import share
 from hookline.flow.channel import Channel, Destination
 from hookline.ports.observer import Observer
 from hookline.ports.sender import Sender
+
+SENDING_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of all events in flight together, so that large ones at receivers that never read are no matter of memory: beyond it
+nothing more starts. As of the slots, an eighth of it is kept for endpoints that have answered of late."""
 
 
 class Destinations:
@@ -76,20 +81,24 @@ class Slots:
         self._host_concurrency_max = host_concurrency_max
         self._behind = behind
         self.in_flight = 0
+        self.sending_bytes = 0
+        """Of the events in flight."""
         self.waiting: deque[Channel] = deque()
         """Channels that wait for a slot of the process, or for recording to keep up."""
 
-    def take(self, channel: Channel) -> None:
-        """A job of the channel starts."""
+    def take(self, channel: Channel, size_bytes: int) -> None:
+        """A job of the channel starts, with an event of this size."""
         channel.in_flight += 1
         channel.destination.in_flight += 1
         self.in_flight += 1
+        self.sending_bytes += size_bytes
 
-    def give(self, channel: Channel, destination: Destination) -> None:
+    def give(self, channel: Channel, destination: Destination, size_bytes: int) -> None:
         """An attempt ended; `destination` is the one it started with."""
         channel.in_flight -= 1
         destination.in_flight -= 1
         self.in_flight -= 1
+        self.sending_bytes -= size_bytes
 
     def borrow(self, destination: Destination) -> bool:
         """Take one of a destination's slots for a request that is no delivery; False: there is none."""
@@ -105,7 +114,7 @@ class Slots:
     def free(self, channel: Channel, now_s: float) -> bool:
         """Whether one more attempt of it may start now; where it is not its own cap, it waits in line."""
         in_flight = self.in_flight
-        if self._behind(now_s) or in_flight >= self._limit(channel):
+        if self._behind(now_s) or self._full(channel):
             self._block(channel, self.waiting)
             return False
         if channel.destination.in_flight >= self._host_concurrency_max:
@@ -116,11 +125,14 @@ class Slots:
             return running < 1
         return running < share(channel.cap(), self._concurrency_max, in_flight)
 
-    def _limit(self, channel: Channel) -> int:
-        """What may run in this process for such an endpoint: all slots for one that has answered of late."""
-        if channel.slow.cap > 1:
-            return self._concurrency_max
-        return self._concurrency_max - self._concurrency_max // 8
+    def _full(self, channel: Channel) -> bool:
+        """Whether nothing more may run in this process for such an endpoint: one that has answered of late has all
+        slots and bytes."""
+        slots_max, bytes_max = self._concurrency_max, SENDING_BYTES_MAX
+        if channel.slow.cap <= 1:
+            slots_max -= slots_max // 8
+            bytes_max -= bytes_max // 8
+        return self.in_flight >= slots_max or self.sending_bytes >= bytes_max
 
     def _block(self, channel: Channel, line: deque[Channel]) -> None:
         if not channel.blocked:
@@ -135,7 +147,7 @@ class Slots:
         if host <= 0:
             self._block(channel, destination.waiting)
             return 0
-        if self._behind(now_s) or self.in_flight >= self._limit(channel):
+        if self._behind(now_s) or self._full(channel):
             self._block(channel, self.waiting)
             return 0
         process = share(channel.cap(), self._concurrency_max, self.in_flight) - channel.in_flight - channel.queued

@@ -60,6 +60,8 @@ class StatsDocument(msgspec.Struct, frozen=True):
     failed: int
     discarded: int
     open: OpenDocument
+    quarantined: int | UnsetType = UNSET
+    """Inbound requests that wait for a person; not there where none do."""
 
 
 class InboundDocument(msgspec.Struct, frozen=True):
@@ -308,7 +310,13 @@ def _event_type(row: EventTypeRow) -> Mapping[str, Any]:
 def stats_document(counts: Counts) -> StatsDocument:
     """The books of a tenant, or of all."""
     return StatsDocument(
-        counts.events, counts.deliveries, counts.delivered, counts.failed, counts.discarded, _open(counts)
+        counts.events,
+        counts.deliveries,
+        counts.delivered,
+        counts.failed,
+        counts.discarded,
+        _open(counts),
+        counts.quarantined or UNSET,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
-from hookline.adapters.senders.deadlines import SWEEP_S, Deadlines
+from hookline.adapters.senders.deadlines import EXPIRED_MAX, SWEEP_S, Deadlines
 from hookline.testing.clock import ToldClock
 
 
@@ -35,6 +36,27 @@ async def test_entries_end_in_time(clock: ToldClock) -> None:
         assert entry.ended_s is not None
         assert 0 <= entry.ended_s - entry.deadline_s <= SWEEP_S + 0.001
     assert len(deadlines) == 0
+
+
+async def test_hundreds_that_end_at_once_leave_turns_to_others(clock: ToldClock) -> None:
+    """Between two turns of the event loop at most `EXPIRED_MAX` of those that are overdue together are ended."""
+    deadlines = Deadlines(clock)
+    entries = [Entry(clock, 1.0) for _ in range(10 * EXPIRED_MAX)]
+    for entry in entries:
+        deadlines.add(entry)
+    ended: list[int] = []
+
+    async def look() -> None:
+        while len(deadlines):
+            ended.append(sum(entry.ended_s is not None for entry in entries))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    await clock.run_for(2.0)
+    await looking
+    steps = [after - before for before, after in itertools.pairwise([*ended, len(entries)])]
+    assert max(steps) == EXPIRED_MAX
+    assert sum(step > 0 for step in steps) == 10
 
 
 async def test_a_deadline_may_change(clock: ToldClock) -> None:

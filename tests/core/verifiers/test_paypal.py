@@ -225,6 +225,13 @@ def test_leaf_without_a_path_but_trusted_itself():
     assert reason(judged(now_s=NOW_S + 40 * 86_400, **config)) == "untrusted_key"
 
 
+def test_no_intermediates():
+    """An empty list of certificates between is none; a chain without them is as good."""
+    direct = {"certs": {CERT_URL: pem(issued(SIGNER, "leaf", by=ROOT, by_key="root"))}}
+    assert isinstance(judged(intermediates=[], **direct), Verified)
+    assert isinstance(judged(intermediates=None, **direct), Verified)
+
+
 def test_weak_signatures_and_keys():
     """A signature with SHA-1, or by a key of 1024 bits, is none."""
     assert reason(judged(sent(digest=hashes.SHA1))) == "wrong_signature"

@@ -174,6 +174,26 @@ def test_digest_of_other_bodies():
     assert reason(judged(added)) == "missing_signature"
 
 
+def test_body_that_was_taken_away():
+    """The URL's digest is held against an empty body too, whatever the body is said to be."""
+    good = with_digest()
+    for content_type in ("application/json", FORM, "text/plain"):
+        headers = (("content-type", content_type), good.headers[1])
+        assert isinstance(judged(Inbound("POST", good.url, headers, b"")), Refused)
+        assert isinstance(judged(Inbound("POST", good.url, headers, b"&")), Refused)
+    assert isinstance(judged(with_digest(body=b"")), Verified)
+
+
+def test_form_with_a_digest():
+    """A form whose URL has a digest may be covered by its fields, or by the digest alone, as Twilio's libraries have
+    it."""
+    url = f"https://h.example/in/t?bodySHA256={hashlib.sha256(b'A=1').hexdigest()}"
+    assert isinstance(judged(sent((("A", "1"),), url=url)), Verified)
+    assert isinstance(judged(with_digest(b"A=1", content_type=FORM)), Verified)
+    changed = with_digest(b"A=1", content_type=FORM)
+    assert isinstance(judged(Inbound("POST", changed.url, changed.headers, b"A=2")), Refused)
+
+
 def test_get_requests():
     """A GET is covered by its URL."""
     signature = RequestValidator(TOKEN).compute_signature(URL, {})

@@ -46,7 +46,22 @@ def certificates_of(pem: bytes) -> tuple[Certificate, ...]:
         raise CertificateError("not certificates in PEM") from None
     if len(found) > CERTIFICATES_MAX:
         raise CertificateError(f"more than {CERTIFICATES_MAX} certificates")
+    if not all(_is_readable(one) for one in found):
+        raise CertificateError("a certificate with parts that cannot be read")
     return found
+
+
+def _is_readable(certificate: Certificate) -> bool:
+    """Whether every part of it can be read: `cryptography` reads them, and raises, only when they are asked for."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
+
+    try:
+        _ = certificate.public_key(), certificate.subject, certificate.issuer, certificate.extensions
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except (ValueError, UnsupportedAlgorithm, DuplicateExtension, UnsupportedGeneralNameType):
+        return False
+    return True
 
 
 def fetched_certificates(found: Fetched, whose: str) -> tuple[Certificate, ...]:
@@ -157,7 +172,10 @@ def _certificates(found: Fetched) -> tuple[Certificate, ...]:
         raise CertificateError(f"status {found.status}")
     if b"-----BEGIN" in found.body:
         return certificates_of(found.body)
-    return (load_der_x509_certificate(found.body),)
+    certificate = load_der_x509_certificate(found.body)
+    if not _is_readable(certificate):
+        raise CertificateError("a certificate with parts that cannot be read")
+    return (certificate,)
 
 
 def _moment(now_s: float) -> datetime | None:

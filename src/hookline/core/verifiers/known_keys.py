@@ -22,6 +22,10 @@ def _texts(config: Config, key: str) -> object:
     return config.texts(key)
 
 
+def _texts_or_none(config: Config, key: str) -> object:
+    return config.texts(key) if config.values[key] else ()
+
+
 def _table(config: Config, key: str) -> object:
     return config.table(key)
 
@@ -55,7 +59,7 @@ KNOWN: Final[Mapping[str, Read]] = {
     "environment": _choice("live", "sandbox"),
     "header": _text,
     "hmac_key": _texts,
-    "intermediates": _texts,
+    "intermediates": _texts_or_none,
     "leeway": _seconds,
     "merchant_id": _text,
     "mode": _text,

@@ -74,9 +74,9 @@ def verify(request: Inbound, config: Config, now_s: float, fetched: Mapping[str,
 
 def check(config: Config) -> None:
     """Raise `ConfigError` for a text that holds no certificate."""
-    for key in ("trusted_roots", "intermediates"):
-        if config.has(key):
-            certificates.configured(key, config.texts(key))
+    if config.has("trusted_roots"):
+        certificates.configured("trusted_roots", config.texts("trusted_roots"))
+    _intermediates(config)
     certificates.configured("certs", tuple(config.table("certs").values()))
 
 
@@ -126,9 +126,7 @@ def _by_certificate(
         if isinstance(found, Fetch):
             return found
         roots = found
-    others = served[1:]
-    if config.has("intermediates"):
-        others += certificates.configured("intermediates", config.texts("intermediates"))
+    others = (*served[1:], *_intermediates(config))
     if not config.has("certs"):
         issuers = _issuers(leaf, others, roots, fetched)
         if isinstance(issuers, Fetch):
@@ -141,6 +139,12 @@ def _by_certificate(
     if not certificates.rsa_signed(leaf.public_key(), sent.signature, signed, "sha256"):
         return Refused("wrong_signature", "the signature is not over this body for this webhook_id")
     return Verified(facts={"transmission_id": sent.id})
+
+
+def _intermediates(config: Config) -> tuple[Certificate, ...]:
+    # An empty list says that there are none, as no list does.
+    given = config.texts("intermediates") if config.values.get("intermediates") else ()
+    return certificates.configured("intermediates", given)
 
 
 def _served(cert_url: str, config: Config, fetched: Mapping[str, Fetched]) -> tuple[Certificate, ...] | Fetch:
@@ -176,7 +180,7 @@ def _issuers(
             name = f"paypal-issuer-{len(gained) + 1}"
             found = fetched.get(name)
             if found is None:
-                return Fetch(name, url, keep_s=DAY_S)
+                return Fetch(name, url, keep_s=DAY_S, proves_itself=True)
             above = certificates.fetched_certificates(found, "the authority above PayPal")[0]
             gained += (above,)
         at = above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hookline.core.verifiers.config import Config
@@ -51,11 +51,12 @@ class StandardWebhooks:
     def check(self, config: Config) -> None:
         """Raise `ConfigError` for keys that cannot be used."""
         config.seconds("tolerance_s", 0)
-        shared, public = _keys(config) if config.has("secret") or config.has("public_key") else ((), ())
-        for secret in shared:
-            self.shared.check(Config({"secret": secret}))
-        for key in public:
-            self.public.check(Config({"public_key": key}))
+        for key in ("secret", "public_key"):
+            for written in config.texts(key) if config.has(key) else ():
+                if key == "public_key" or written.startswith(PUBLIC):
+                    replace(self.public, key=key).check(Config({key: written}))
+                else:
+                    self.shared.check(Config({key: written}))
 
     def came(self, parts: Parts) -> bool:
         """Whether all three headers are there."""

@@ -98,10 +98,14 @@ class StaticCredential:
 
     def _by_header(self, parts: Parts, header: str, config: Config) -> str:
         secrets = config.texts(self.secret)
-        has_bearer = _header(parts, header).lower().startswith("bearer ")
-        if self.bearer == "yes" or (self.bearer == "maybe" and has_bearer):
+        if self.bearer == "yes":
             return check_bearer(parts, secrets, header=header)
-        return check_header(parts, header, secrets)
+        try:
+            return check_header(parts, header, secrets)
+        except Unproven:
+            if self.bearer == "no" or not _header(parts, header).lower().startswith("bearer "):
+                raise
+        return check_bearer(parts, secrets, header=header)
 
 
 def _basic(parts: Parts, config: Config) -> str:

@@ -44,11 +44,11 @@ def _verify(request: Inbound, config: Config) -> Verdict:
     if offered is None:
         return Refused("malformed_signature", "x-twilio-signature is not base64")
     digest = _DIGESTS[_algorithm(request)]
-    fields = _signed_fields(request)
+    covered = _covered(request)
     # Twilio gives its receivers one secret; only who has both kinds must keep them apart.
     shared = digest == "sha256" and config.has("shared_secret")
     secrets = config.texts("shared_secret" if shared else "auth_token")
-    signed = [url.encode("utf-8", "surrogatepass") + fields for url in _urls(request, config)]
+    signed = [url.encode("utf-8", "surrogatepass") + one for url in _urls(request, config) for one in covered]
     expected = (hmac.digest(secret.encode(), one, digest) for secret in secrets for one in signed)
     if not any_same([offered], expected):
         return Refused("wrong_signature", "the signature is not made with this token for this URL and these fields")
@@ -70,19 +70,28 @@ def _algorithm(request: Inbound) -> str:
     return named[0].upper() if named else "HMAC_SHA1"
 
 
-def _signed_fields(request: Inbound) -> bytes:
-    """What is signed after the URL. Raises `Unproven` for a body that nothing covers."""
-    if not request.body:
-        return b""
-    if request.content_type == FORM:
-        return form_text(request.body)
+def _covered(request: Inbound) -> list[bytes]:
+    """What may be signed after the URL. Raises `Unproven` for a body that nothing covers.
+
+    A form's fields; nothing, where the URL carries the digest of the body. A URL with a digest and a body that is not
+    there, or no longer, are not signed together.
+    """
+    found: list[bytes] = []
     digests = request.query_all("bodySHA256")
-    if len(digests) != 1:
-        raise Unproven("missing_signature", "the body is no form, and the URL has no bodySHA256 of it")
-    digest = from_hex(digests[0])
-    if digest is None or not same(hashlib.sha256(request.body).digest(), digest):
+    if request.content_type == FORM:
+        fields = form_text(request.body)
+        if fields or not digests:
+            found.append(fields)
+    elif not request.body and not digests:
+        found.append(b"")
+    digest = from_hex(digests[0]) if len(digests) == 1 else None
+    if digest is not None and same(hashlib.sha256(request.body).digest(), digest):
+        found.append(b"")
+    if not found and len(digests) == 1:
         raise Unproven("wrong_signature", "bodySHA256 of the URL is not that of the body")
-    return b""
+    if not found:
+        raise Unproven("missing_signature", "the body is no form, and the URL has not one bodySHA256 of it")
+    return found
 
 
 def form_text(body: bytes) -> bytes:

@@ -27,9 +27,9 @@ REASONS: Final = {
 @dataclass(frozen=True, slots=True)
 class Verified:
     """Who sent it is proven. `confirm_url` is to be fetched (GET, guarded, no redirect) before it is answered: SNS
-    subscribes so. Such a request is a handshake: 2xx from there and it is answered with 200, else with 503, that it may
-    come again; no event comes of it. `facts` is what was learned on the way and is worth keeping (an issuer, a topic),
-    for logs."""
+    subscribes so. With 200 from there it is an event as any other (its owner sees that he was subscribed), else it is
+    answered with 503, that it may come again. `facts` is what was learned on the way and is worth keeping (an issuer, a
+    topic), for logs."""
 
     confirm_url: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +71,8 @@ class Fetch:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     keep_s: float = 3600.0
+    proves_itself: bool = False
+    """What comes is believed only for a signature in it: http will do, which is how authorities serve certificates."""
 
 
 @dataclass(frozen=True, slots=True)

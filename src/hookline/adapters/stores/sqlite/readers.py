@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -58,13 +59,17 @@ class Gate:
 
 
 class Readers:
-    """Runs functions of a read-only connection, each in one snapshot, interrupted when it takes too long."""
+    """Runs functions of a read-only connection, each in one snapshot, interrupted when it takes too long.
+
+    Connections are opened when several read at once, and kept. One that cannot be opened (no file descriptor is left)
+    is done without while there are others: who reads then waits for one of them.
+    """
 
     def __init__(self, path: str, clock: Clock, gate: Gate) -> None:
         self._path = path
         self._clock = clock
         self._gate = gate
-        self._own = threading.local()
+        self._free: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hookline-sqlite-reader")
         self._stopped = False
@@ -83,8 +88,7 @@ class Readers:
             connection.close()
 
     def _read(self, work: Callable[[sqlite3.Connection], T], read_s_max: float) -> T:
-        with self._gate.reading():
-            connection = self._connection()
+        with self._gate.reading(), self._borrowed() as connection:
             until_s = self._clock.monotonic_s() + read_s_max
             connection.set_progress_handler(lambda: self._clock.monotonic_s() > until_s, INSTRUCTIONS_BETWEEN_LOOKS)
             try:
@@ -99,12 +103,35 @@ class Readers:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    @contextmanager
+    def _borrowed(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        try:
+            yield connection
+        finally:
+            self._free.put(connection)
+
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._own, "connection", None)
-        if found is None:
-            try:
-                found = self._own.connection = open_reader(self._path)
-            except sqlite3.Error as error:
+        try:
+            return self._free.get_nowait()
+        except queue.Empty:
+            pass
+        try:
+            found = _opened(self._path)
+        except sqlite3.Error as error:
+            if not self._connections:
                 raise StoreUnavailable(f"{self._path} cannot be read: {error}") from error
-            self._connections.append(found)
+            return self._free.get()  # whoever has one gives it back when his read ends, which is bounded
+        self._connections.append(found)
         return found
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    """A reader that has all its files open: the WAL and its index are opened by the first read only."""
+    connection = open_reader(path)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

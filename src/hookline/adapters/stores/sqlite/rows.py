@@ -9,7 +9,7 @@ import msgspec
 
 from hookline.core import ids
 from hookline.core.event import Event, Origin
-from hookline.ports.store import KeyRow, TenantRow
+from hookline.ports.store import KeyRow, SourceRow, TenantRow
 
 AS_IS = 0
 """`events.encoding`: the payload is kept as it is."""
@@ -118,6 +118,13 @@ def key(row: Sequence[Any]) -> KeyRow:
     """The key of a row of `queries.KEY_COLUMNS`."""
     identifier, tenant_id, digest, hint, spec, created_at_ms, version, deleted = row
     return KeyRow(identifier, tenant_id, digest, hint, spec, created_at_ms, version, bool(deleted))
+
+
+def source(row: Sequence[Any]) -> SourceRow:
+    """The source of a row of `source_queries.SOURCE_COLUMNS`."""
+    identifier, tenant_id, name, uid, spec, sealed, created_at_ms, updated_at_ms, version, deleted = row
+    times = (created_at_ms, updated_at_ms, version)
+    return SourceRow(identifier, tenant_id, name, uid, spec, sealed, *times, deleted=bool(deleted))
 
 
 class OpenRow(msgspec.Struct, gc=False):
