@@ -60,8 +60,7 @@ def test_from_the_written_configuration_to_the_event(cli, server, tmp_path):
     config, key = tmp_path / "paypal.json", tmp_path / "paypal.pem"
     line = ["simulate", "paypal", "PAYMENT.CAPTURE.COMPLETED", "--key", str(key)]
     assert cli(*line, "--write-config", str(config)).code == 0
-    spec = json.dumps({"config": json.loads(config.read_bytes())})
-    made = cli("sources", "create", "pay", "--verifier", "paypal", "--spec", spec, "--json")
+    made = cli("sources", "create", "pay", "--verifier", "paypal", "--config", str(config), "--json")
     assert made.code == 0, made.err
     to = ["--config", str(config), "--to", f"{server.url}/in/pay"]
     assert cli(*line, *to, "--duplicate").code == 0

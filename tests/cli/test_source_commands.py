@@ -54,6 +54,16 @@ def test_config_of_every_form(cli, script):
     }  # fmt: skip
 
 
+def test_config_of_a_file(cli, script, tmp_path):
+    """A file has the whole config; what is set beside it wins."""
+    (tmp_path / "config.json").write_text(json.dumps({"certs": {"u": "pem"}, "topic_arn": "a"}))
+    script.on("POST", "/v1/sources", SOURCE, 201)
+    line = ("sources", "create", "x", "--verifier", "aws_sns")
+    cli(*line, "--config", f"{tmp_path}/config.json", "--set", "topic_arn=b")
+    assert script.asked[0].json["config"] == {"certs": {"u": "pem"}, "topic_arn": "b"}
+    assert cli(*line, "--config", f"{tmp_path}/none").code == 2
+
+
 @pytest.mark.parametrize(
     "setting", [SECRET, f"={SECRET}", f"two words={SECRET}", f"secret:={SECRET}", f"leeway={SECRET}"]
 )

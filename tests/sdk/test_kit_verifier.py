@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.sdk.signed import SECRET, SLACK_SECRET, github, sent, slack
 
 from hookline.core.verifiers import presets
+from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.verdict import Fetch, Fetched
 from hookline.sdk import (
     Fetcher,
@@ -209,12 +210,33 @@ def test_a_scheme_of_ones_own():
         ({"scheme": "magic"}, {}),
         ({"scheme": "hmac", "algorithm": "md4"}, {}),
         ({}, {}),
+        ("github", {"reading": {"type": "nowhere:x"}}),
+        ("github", {"reading": {"kind": "body:x"}}),
+        ("github", {"reading": {"type": 7}}),
     ],
 )
 def test_what_cannot_be_configured_is_refused_at_once(preset: Any, config: dict[str, Any]):
     """A preset, a key or a value that is none is a ValueError when the verifier is made."""
     with pytest.raises(ValueError):
         Verifier(preset, **config)
+
+
+def test_events_may_be_read_another_way():
+    """`reading` says where type, id and the items of an array are, for a preset or a scheme of one's own."""
+    reading = {"type": "item:kind", "id": "item:n", "split": "body:items"}
+    verifier = Verifier({"scheme": "none"}, reading=reading)
+    assert verifier.is_several
+    body = b'{"items": [{"kind": "a", "n": 1}, {"kind": "b", "n": 2}]}'
+    delivery = verifier.verify(body, {"content-type": "application/json"})
+    assert [(event.type, event.id, event.body) for event in delivery] == [
+        ("a", "1", b'{"kind": "a", "n": 1}'),
+        ("b", "2", b'{"kind": "b", "n": 2}'),
+    ]
+    request = github(b'{"ref": "main"}')
+    event = (
+        Verifier("github", secret="s3cret", reading={"subject": "body:ref"}).verify(request.body, request.headers).event
+    )
+    assert (event.type, event.subject) == ("push", "main")
 
 
 def test_hookline_itself_is_a_preset_too():
@@ -242,6 +264,39 @@ def test_whatever_arrives_one_tree_is_raised(name: str, body: Any, headers: Any,
     with contextlib.suppress(VerificationError):
         found = verifier.verify(body, headers, method=method, url=url, now=now)
     assert found is None or found.events == () or name == "ifttt"
+
+
+JSONISH = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(st.sampled_from(["type", "event", "data", "id", "Message", "entry"]), st.text(max_size=5)), inner
+        ),
+    ),
+    max_leaves=8,
+)
+TYPES = [
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "text/xml",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+]
+
+
+@given(
+    st.sampled_from(presets.NAMES),
+    st.one_of(st.binary(max_size=100), JSONISH.map(lambda value: json.dumps(value).encode())),
+    st.one_of(st.sampled_from(TYPES), st.text(max_size=20)),
+)
+def test_whatever_a_proven_body_is_it_is_read(name: str, body: bytes, content_type: str):
+    """No body of a proven request is a defect in reading it, of whatever provider, and its bytes are kept."""
+    verifier = Verifier(name, fetch=nothing)
+    delivery = verifier._read(Inbound("POST", "https://h.example/?x=1", (("content-type", content_type),), body), NOW_S)
+    for event in delivery:
+        assert event.body in body
+        assert event.data is None or not event.malformed or event.data == event.body
 
 
 def test_a_fetcher_is_the_default():

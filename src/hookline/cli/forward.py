@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -19,6 +20,9 @@ _NOT_PASSED_ON: Final = frozenset(
     | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """Of the connection they came on, not of the message (RFC 9110, 7.6.1)."""
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,11 @@ class Outcome:
 class Forwarder:
     """Sends to one address, each request on a connection of its own."""
 
-    def __init__(self, url: str, timeout_s: float, context: ssl.SSLContext | None) -> None:
-        """`context` is for https. Raises `CommandError` for an address that cannot be used."""
+    def __init__(
+        self, url: str, timeout_s: float, context: ssl.SSLContext | None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`context` is for https; `headers` are sent instead of those of their names. Raises `CommandError` for an
+        address or a header that cannot be used."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -49,6 +56,10 @@ class Forwarder:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not target.isascii() or not target.isprintable() or " " in target:
             raise usage("the path of --forward has characters that must be percent-encoded")
+        self._own = dict(headers or {})
+        for name, value in self._own.items():
+            if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+                raise usage(f"--header {name!r} cannot be sent")
         self.url = url
         self._context = context if parts.scheme == "https" else None
         self._host, self._port, self._target = parts.hostname, port, target
@@ -58,6 +69,8 @@ class Forwarder:
     def send(self, method: str, headers: Sequence[tuple[str, str]], body: bytes) -> Outcome:
         """One try; never raises for what the other side does."""
         began_s = time.monotonic()
+        own = {name.lower() for name in self._own}
+        headers = [*(pair for pair in headers if pair[0].lower() not in own), *self._own.items()]
         connection = self._connection()
         try:
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hookline.cli.arguments import path
+from hookline.cli.arguments import pairs, path
 from hookline.cli.client import Client, server_url, trusted
 from hookline.cli.exits import ExitCode, usage
 from hookline.cli.terminal import json_text, out, printable, terminal
@@ -25,6 +25,12 @@ def add_to(app: typer.Typer) -> None:
 def listen(
     source: Annotated[str, typer.Option(metavar="NAME", help="The source: its name or id.")],
     forward: Annotated[str, typer.Option(metavar="URL", help="Where to, as http://localhost:3000/path.")],
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header", "-H", metavar="'NAME: VALUE'", help="Send this header too, instead of one of its name."
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="From this time on (RFC 3339), or `now`, wherever it was before."),
@@ -43,7 +49,7 @@ def listen(
 
     if since is not None and since != "now":
         since = _time(since)
-    forwarder = Forwarder(forward, timeout_s, _context(forward))
+    forwarder = Forwarder(forward, timeout_s, _context(forward), pairs(header, ":", "the header"))
     with Client() as client:
         found = client.call("GET", path("sources", source))
         file = usual_file(server_url(), found["id"]) if state is None else PlaceFile(state)

@@ -7,11 +7,14 @@ list is read, so that nothing falls between the two; what is in both is known by
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import FrameType
 from typing import Any, Final
 
 from hookline.cli.arguments import path
@@ -19,7 +22,7 @@ from hookline.cli.client import PAGE_ROWS_MAX, Client
 from hookline.cli.exits import CommandError, ExitCode
 from hookline.cli.follow import Follower, decoded, tell_found, tell_lost
 from hookline.cli.forward import Forwarder, Outcome
-from hookline.cli.listen_place import Place, PlaceFile
+from hookline.cli.listen_place import RECENT_MAX, Place, PlaceFile
 from hookline.cli.terminal import terminal
 from hookline.core.event import TENANT_DEFAULT
 
@@ -49,8 +52,76 @@ class Forwarded:
         return self.outcome.status is not None and 200 <= self.outcome.status < 300
 
 
+class Ending:
+    """SIGINT and SIGTERM, which end the command, but not between an event's request and the note that it was made: it
+    would be made again. A second signal ends it even there."""
+
+    def __init__(self) -> None:
+        self._holding = False
+        self._asked = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """From now on a signal is a `KeyboardInterrupt`, at the latest after what `held` encloses."""
+        before = {number: signal.signal(number, self._told) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal waits for the end of this."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def _told(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._holding or self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        terminal.note("This event's answer is waited for; once more ends it at once.")
+
+
 class Enough(Exception):
     """As many as were asked for."""
+
+
+class _Trying:
+    """An event that is being forwarded: for ever while nobody is there, a few times where it was taken and not
+    answered."""
+
+    def __init__(self, forwarder: Forwarder, event: Mapping[str, Any], body: bytes, source_name: str) -> None:
+        inbound = event.get("inbound") or {}
+        headers = [(str(name), str(value)) for name, value in inbound.get("headers") or ()]
+        if all(name.lower() != "content-type" for name, _ in headers):
+            headers.append(("Content-Type", str(event["content_type"])))
+        self._headers = [*headers, ("Hookline-Event-Id", str(event["id"])), ("Hookline-Source", source_name)]
+        self._method = str(inbound.get("method") or "POST")
+        self._forwarder, self._event, self._body = forwarder, event, body
+        self._tries = self._unanswered = 0
+        self._told = ""
+        self.wait_s = WAIT_S / 2
+        """Before the next try."""
+
+    def once(self) -> Forwarded | None:
+        """One try; None: it is to be tried again."""
+        outcome = self._forwarder.send(self._method, self._headers, self._body)
+        self._tries += 1
+        self._unanswered += outcome.reached
+        if outcome.status is not None or self._unanswered == TRIES_MAX:
+            return Forwarded(self._event, outcome, self._tries)
+        line = f"{self._forwarder.url}: {outcome.detail}; it is tried again until it answers"
+        if line != self._told:
+            self._told = line
+            terminal.note(line)
+        self.wait_s = min(WAIT_S_MAX, 2 * self.wait_s)
+        return None
 
 
 class Listener:
@@ -76,6 +147,7 @@ class Listener:
         self._show = show
         self._left = count
         self._sleep = sleep
+        self._ending = Ending()
         self._place = Place(self._source_id)
         self._listed: deque[str] = deque(maxlen=LISTED_MAX)
         self._saved_s = time.monotonic()
@@ -86,10 +158,11 @@ class Listener:
         """Forward. `since` is a time, or `now`; without it, from where it was (or now). With `once`, what is there."""
         self._place = self._begin(since)
         try:
-            if once:
-                self._once()
-            else:
-                self._follow(self._follower(self._place.position))
+            with self._ending.watched():
+                if once:
+                    self._once()
+                else:
+                    self._follow(self._follower(self._place.position))
         except Enough:
             pass
 
@@ -105,10 +178,13 @@ class Listener:
         if since is not None and since != "now":
             place.since = place.at = since
             return place
-        # What was there before is known by its newest, should all after it have to be looked for in the list.
-        rows, _ = self._client.pages(path("events"), {"source": self._source}, 1)
-        if rows:
-            place.done(rows[0]["id"], rows[0]["accepted_at"])
+        # What was there before is known by its newest, should all after them have to be looked for in the list.
+        newest, _ = self._client.pages(path("events"), {"source": self._source}, 1)
+        if newest:
+            near = {"source": self._source, "since": self._earlier(newest[0]["accepted_at"])}
+            rows, _ = self._client.pages(path("events"), near, RECENT_MAX)
+            for row in reversed(rows):
+                place.done(row["id"], row["accepted_at"])
         return place
 
     def _once(self) -> None:
@@ -141,9 +217,8 @@ class Listener:
                     self._save()
                     self._from_list()
                     continue
-                self._take(decoded(message))
-                self._place.position = message.position
-                self._save()
+                self._take(decoded(message), message.position)
+                self._move_stream(message.position)
             if follower.position != self._place.position and time.monotonic() - self._saved_s >= IDLE_SAVE_S:
                 self._place.position = follower.position
                 self._save()
@@ -157,11 +232,16 @@ class Listener:
         rows = [row for row in rows if row[0] not in known]
         self._listed.extend(event_id for event_id, _ in rows)
         for event_id, accepted_at in rows:
-            self._forward(event_id, accepted_at)
-            self._place.since = accepted_at  # what is committed later with an earlier time lies behind the position
-            self._save()
+            self._forward(event_id, accepted_at, lambda at=accepted_at: self._move_list(at))  # type: ignore[misc]
         self._place.since = None
         self._save()
+
+    def _move_list(self, at: str) -> None:
+        """What is committed later with an earlier time lies behind the position, so this need not look back."""
+        self._place.since = at
+
+    def _move_stream(self, position: str) -> None:
+        self._place.position = position
 
     def _list(self, since: str | None) -> list[tuple[str, str]]:
         """Ids and times of what the source has since then, newest first."""
@@ -175,7 +255,7 @@ class Listener:
             if cursor is None:
                 return rows
 
-    def _take(self, data: Mapping[str, Any]) -> None:
+    def _take(self, data: Mapping[str, Any], position: str) -> None:
         """An entry of the stream."""
         if data.get("source") != self._source:
             return
@@ -185,22 +265,35 @@ class Listener:
         event_id = str(data["id"])
         if event_id in self._listed or event_id in self._place.recent:
             return
-        self._forward(event_id, str(data["accepted_at"]))
+        self._forward(event_id, str(data["accepted_at"]), lambda: self._move_stream(position))
 
-    def _forward(self, event_id: str, accepted_at: str) -> None:
+    def _forward(self, event_id: str, accepted_at: str, move: Callable[[], None]) -> None:
+        """One event, until it is answered; `move` brings the place behind it, and is written down with it."""
         event, body = self._asked(lambda: self._read(event_id))
         if event is None:
             terminal.note(f"{event_id} is not kept any more, or its payload was erased: it is passed over")
-        else:
-            result = self._deliver(event, body)
-            self.good = self.good and result.good
-            self._show(result)
-        self._place.done(event_id, accepted_at)
-        if event is not None and self._left:
+            self._passed(event_id, accepted_at, move)
+            return
+        trying = _Trying(self._forwarder, event, body, self._source_name)
+        while True:
+            with self._ending.held():
+                result = trying.once()
+                if result is not None:
+                    self.good = self.good and result.good
+                    self._passed(event_id, accepted_at, move)
+                    self._show(result)
+            if result is not None:
+                break
+            self._sleep(trying.wait_s)
+        if self._left:
             self._left -= 1
             if not self._left:
-                self._save()
                 raise Enough
+
+    def _passed(self, event_id: str, accepted_at: str, move: Callable[[], None]) -> None:
+        self._place.done(event_id, accepted_at)
+        move()
+        self._save()
 
     def _read(self, event_id: str) -> tuple[Mapping[str, Any] | None, bytes]:
         try:
@@ -210,36 +303,6 @@ class Listener:
             if error.problem is not None and error.problem.get("status") == 404:
                 return None, b""
             raise
-
-    def _deliver(self, event: Mapping[str, Any], body: bytes) -> Forwarded:
-        """Until it is answered: for ever while nobody is there, a few times where it was taken and not answered."""
-        inbound = event.get("inbound") or {}
-        headers = self._headers(event, inbound.get("headers") or [])
-        method = str(inbound.get("method") or "POST")
-        unanswered = tries = 0
-        wait_s = WAIT_S
-        told = ""
-        while True:
-            outcome = self._forwarder.send(method, headers, body)
-            tries += 1
-            if outcome.status is not None:
-                return Forwarded(event, outcome, tries)
-            if outcome.reached:
-                unanswered += 1
-                if unanswered == TRIES_MAX:
-                    return Forwarded(event, outcome, tries)
-            line = f"{self._forwarder.url}: {outcome.detail}; it is tried again until it answers"
-            if line != told:
-                told = line
-                terminal.note(line)
-            self._sleep(wait_s)
-            wait_s = min(WAIT_S_MAX, wait_s * 2)
-
-    def _headers(self, event: Mapping[str, Any], original: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
-        headers = [(str(name), str(value)) for name, value in original]
-        if all(name.lower() != "content-type" for name, _ in headers):
-            headers.append(("Content-Type", str(event["content_type"])))
-        return [*headers, ("Hookline-Event-Id", str(event["id"])), ("Hookline-Source", self._source_name)]
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         """What the server says; an outage is waited out."""

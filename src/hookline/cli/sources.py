@@ -34,6 +34,14 @@ Set = Annotated[
         "are a list. `hookline sources presets` shows the keys.",
     ),
 ]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The verifier's config, a JSON object as `hookline simulate` writes it; --set wins.",
+    ),
+]
 Add = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,6 +118,7 @@ def create(
         typer.Option(help="A provider's name, none (anybody may send), or one's own scheme as JSON or @FILE."),
     ] = None,
     config: Set = None,
+    config_file: ConfigFile = None,
     uid: Uid = None,
     token: Token = None,
     methods: Methods = None,
@@ -146,6 +155,7 @@ def update(
     source: SourceId,
     verifier: Annotated[str | None, typer.Option(help="Another one, as in create.")] = None,
     config: Set = None,
+    config_file: ConfigFile = None,
     added: Add = None,
     uid: Uid = None,
     token: Token = None,
@@ -285,7 +295,9 @@ def _document(options: dict[str, Any]) -> dict[str, Any]:
     document = {} if spec is None else read_object(spec, "the spec")
     if "verifier" in given:
         given["verifier"] = _verifier(given["verifier"])
-    config = _config(given.pop("config", None) or ())
+    config_file = given.pop("config_file", None)
+    config = {} if config_file is None else read_object(f"@{config_file}", "the config")
+    config.update(_config(given.pop("config", None) or ()))
     for key, values in _values(given.pop("added", None) or ()).items():
         config[key] = [*values, MASK]
     if config:

@@ -20,7 +20,7 @@ class Event:
     type: str
     """`order.created`, `payment_intent.succeeded`; empty where the sender says none."""
     timestamp: datetime
-    """When it happened, as the sender says; where he says nothing, when it was sent. Has a time zone."""
+    """When it happened, as the sender says; where he says nothing, when it was sent, or came. Has a zone."""
     data: Any = field(repr=False)
     """The payload: of JSON the value; of a form, and of XML where defusedxml is installed, a dict; else its bytes."""
     body: bytes = field(repr=False)
