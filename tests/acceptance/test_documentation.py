@@ -19,7 +19,9 @@ from tests.arch.tree import ROOT
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DELIVERED = "until hookline deliveries ls --state delivered | grep dlv_; do sleep 0.2; done"
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+# What the pages of providers say is held against the code by tests/arch/test_provider_pages.py: their lines call the
+# providers themselves, and their secrets are left out.
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "providers")
 
 
 def pages(block: re.Pattern[str], word: str) -> list[Path]:
@@ -107,7 +109,7 @@ def test_specs_in_json_are_accepted(program: Program, path: Path):
         while rest:
             spec, end = decoder.raw_decode(rest)
             rest = rest[end:].strip()
-            if {"status", "type", "event"} & spec.keys():  # an answer, or what a receiver gets
+            if {"status", "type", "event", "inbound"} & spec.keys():  # an answer, or what a receiver gets
                 continue
             made = program.post("/v1/endpoints", {"url": "http://127.0.0.1:9/", **spec}, status=201).json()
             program.client.delete(f"/v1/endpoints/{made['id']}")
