@@ -89,7 +89,7 @@ class Providers:
     async def send(self, duration_s: float) -> None:
         """Send for so long."""
         end_s = time.perf_counter() + duration_s
-        for number, (sender, how) in enumerate(_story()):
+        for number, (sender, how) in enumerate(story()):
             if number >= len(OPENING) and (self._ending.is_set() or time.perf_counter() > end_s):
                 return
             await self._send(sender, how, self._dice.fork(f"request {number}"))
@@ -151,7 +151,7 @@ class Providers:
         return None
 
 
-def _story() -> Iterator[tuple[Sender, How]]:
+def story() -> Iterator[tuple[Sender, How]]:
     """Requests without end."""
     yield from OPENING
     for sender in itertools.cycle(SENDERS):

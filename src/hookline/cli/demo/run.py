@@ -11,7 +11,7 @@ import tempfile
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
@@ -29,6 +29,8 @@ from hookline.cli.exits import ExitCode
 from hookline.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from rich.console import Console
 
 SHOW_S: Final = 12.0
@@ -93,6 +95,10 @@ async def _with_receivers(console: Console, program: Program, ended: asyncio.Eve
 def _failed(console: Console, error: Exception) -> int:
     console.print(Text(f"\nThe demo failed: {error}", "bold red"), soft_wrap=True)
     return ExitCode.REFUSED
+
+
+async def _both(publish: Awaitable[None], send: Awaitable[None]) -> None:
+    await asyncio.gather(publish, send)
 
 
 class Demo:
@@ -177,7 +183,7 @@ class Demo:
         every_s = 0.4 if self._console.is_terminal else 1.0
         with Board(self._api, self._ledger, self._console, self._show_s) as board:
             duration_s = max(1.0, self._left_s() - after_s)
-            publishing = asyncio.ensure_future(asyncio.gather(stream.publish(duration_s), providers.send(duration_s)))
+            publishing = asyncio.create_task(_both(stream.publish(duration_s), providers.send(duration_s)))
             try:
                 while not publishing.done():
                     self._program.check()
@@ -198,7 +204,7 @@ class Demo:
                 await asyncio.sleep(0.2)
             await board.update("done")
 
-    async def _wait(self, publishing: asyncio.Future[Any], timeout_s: float) -> None:
+    async def _wait(self, publishing: asyncio.Task[None], timeout_s: float) -> None:
         ended = asyncio.create_task(self._ended.wait())
         await asyncio.wait({publishing, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
@@ -285,9 +291,11 @@ class Demo:
             ("What was given up, and the books", f"{head} '{url}/v1/deliveries?state=failed'"),
             ("", f"{head} {url}/v1/stats"),
             ("The same by the command line", f"export HOOKLINE_URL={url} HOOKLINE_KEY={key}"),
-            ("", f'{command} send hello.world \'{{"from": "me"}}\'; {command} deliveries ls --state failed'),
+            ("", f'{command} send hello.world \'{{"from": "me"}}\''),
+            ("", f"{command} deliveries ls --state failed"),
             ("A payment as Stripe would tell of it, and one that is forged", f"{webhook} --secret {secret}"),
-            ("", f"{webhook} --secret whsec_not_it --expect 401; {command} sources rejections {sender.provider}"),
+            ("", f"{webhook} --secret whsec_not_it --expect 401"),
+            ("", f"{command} sources rejections {sender.provider}"),
         ):
             if title:
                 self._say(f"\n{title}:", "bold")
