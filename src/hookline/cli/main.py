@@ -83,21 +83,8 @@ def everywhere(
 
 
 for _command in (
-    serve,
-    demo,
-    send,
-    tail,
-    listen,
-    sink,
-    replay,
-    simulate,
-    sign,
-    verify,
-    backup,
-    restore,
-    openapi,
-    version,
-):
+    serve, demo, send, simulate, tail, listen, sink, replay, sign, verify, backup, restore, openapi, version,
+):  # fmt: skip
     _command.add_to(app)
 for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)
