@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+import trustme
 from tests.cli.receiving import Listener, listening
 from tests.core.simulate.simulating import SAMPLES, known, private_key
 
@@ -243,6 +246,42 @@ def test_an_address_that_is_signed_can_be_another(cli, listener):
     assert cli(*line).code == 1
     assert cli(*line, "--signed-url", "https://public.example/in/twilio").code == 0
     assert listener.got[-1].target == "/here"
+
+
+def test_a_connection_is_used_again_while_the_receiver_lets_it(cli, listener):
+    """One for all requests; a receiver that closes behind each answer gets a new one for each, and loses nothing."""
+    line = ["simulate", "github", "push", "--to", listener.url, "--secret", "x", "--count", "3"]
+    assert cli(*line).code == 0
+    listener.closes = True
+    assert cli(*line).code == 0
+    assert len(listener.got) == 6
+
+
+def test_an_answer_that_is_packed_is_shown_unpacked(cli, listener):
+    """Some providers allow gzip, and a receiver may use it."""
+    listener.answer = lambda _: (200, gzip.compress(b"thanks a lot"), {"content-encoding": "gzip"})
+    line = ["simulate", "slack", "message", "--to", listener.url, "--secret", "x"]
+    assert "thanks a lot" in cli(*line).out
+    listener.answer = lambda _: (200, b"not packed", {"content-encoding": "gzip"})
+    assert "not packed" in cli(*line).out
+
+
+def test_receivers_over_tls_are_trusted_by_an_authority_that_is_named(cli, monkeypatch, tmp_path):
+    """Without it there is no answer; with it large bodies come, too, on one connection."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with listening(context) as listener:
+        listener.judging("github", {"secret": "x"})
+        line = ["simulate", "github", "push", "--to", f"{listener.url}/in/github", "--secret", "x", "--count", "2"]
+        ended = cli(*line)
+        assert ended.code == 3
+        assert "certificate" in ended.err
+        monkeypatch.setenv("HOOKLINE_CA_FILE", str(tmp_path / "ca.pem"))
+        assert cli(*line).code == 0
+        assert cli(*line, "--oversize", "500000", "--expect", "2xx").code == 0
+        assert [got.method for got in listener.got] == ["POST"] * 4
 
 
 def test_no_answer_is_exit_code_3(cli, listener):

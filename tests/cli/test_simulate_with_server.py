@@ -65,8 +65,8 @@ def test_from_the_written_configuration_to_the_event(cli, server, tmp_path):
     to = ["--config", str(config), "--to", f"{server.url}/in/pay"]
     assert cli(*line, *to, "--duplicate").code == 0
     assert cli(*line, *to, "--tampered", "--expect", "401").code == 0
-    rows = cli("events", "ls", "--type", "PAYMENT.CAPTURE.COMPLETED", "--json").json["data"]
-    assert [row["source"] for row in rows] == ["/in/pay"]
+    rows = cli("events", "ls", "--source", "/in/pay", "--json").json["data"]
+    assert [row["type"] for row in rows] == ["PAYMENT.CAPTURE.COMPLETED"]
     refused = cli("sources", "rejections", "pay", "--json").json["data"]
     assert [row["reason"] for row in refused] == ["wrong_signature"]
     sent = cli("simulate", "stripe", "charge.refunded", "--config", str(config), *to[2:], "--json")
