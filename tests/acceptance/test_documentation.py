@@ -19,7 +19,8 @@ from tests.arch.tree import ROOT
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DELIVERED = "until hookline deliveries ls --state delivered | grep dlv_; do sleep 0.2; done"
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "providers")
+"""Not those of the providers, which call providers and leave secrets out: `tests.arch.test_provider_pages` has them."""
 
 
 def pages(block: re.Pattern[str], word: str) -> list[Path]:
@@ -134,6 +135,8 @@ def test_the_tutorial_receives_a_webhook(program: Program, receiver: Receiver, t
 def test_specs_in_json_are_accepted(program: Program, path: Path):
     """Every piece of an endpoint that a page shows as JSON is one that can be created."""
     for block in JSON_BLOCK.findall(path.read_text()):
+        if not block.startswith("{"):  # one member of something larger
+            continue
         decoder, rest = json.JSONDecoder(), block.strip()
         while rest:
             spec, end = decoder.raw_decode(rest)
