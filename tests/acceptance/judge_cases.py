@@ -86,9 +86,9 @@ def b64url(raw: bytes) -> str:
 
 def iso(now_s: float) -> str:
     """RFC 3339 in UTC, whole seconds."""
-    import datetime
+    import datetime as dt
 
-    return datetime.datetime.fromtimestamp(now_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.fromtimestamp(now_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def form(pairs: list[tuple[str, str]]) -> bytes:

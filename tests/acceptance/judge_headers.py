@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.acceptance.judge_cases import (
-    BASE_URL,
-    FORM,
     OPEN,
     REFUSED,
     VALID,
@@ -23,6 +20,9 @@ from tests.acceptance.judge_cases import (
     hexed,
     iso,
 )
+
+# Tables of cases: the formatter would give each word a line.
+# fmt: off
 
 SECRET = "s3cr3t/of+the=source"
 Content = Callable[["Scheme", bytes, str, Moment], bytes]
@@ -53,8 +53,6 @@ class Scheme:
     key: str = "secret"
     coded: str = ""
     """The secret's text is this: whsec or hex."""
-    bodies: bool = True
-    """Any body will do."""
 
     def raw_key(self, secret: str) -> bytes:
         """The bytes of the key."""
@@ -162,7 +160,7 @@ SCHEMES = [
     Scheme("xero", "x-xero-signature", base64=True),
     Scheme("quickbooks", "intuit-signature", base64=True),
     Scheme("adyen", "HmacSignature", base64=True, config={"mode": "header"}, key="hmac_key", coded="hex"),
-]  # fmt: skip
+]
 
 BODIES = {
     "empty": b"",
@@ -191,11 +189,6 @@ SECRETS = {
 BODY = b'{"id":"evt_7","type":"order.paid","event":"x","amount":20}'
 
 
-def body_of(s: Scheme, m: Moment) -> bytes:
-    """A body of this provider."""
-    return BODY
-
-
 def common(s: Scheme) -> None:
     """The trials that every such provider goes through."""
     secret = s.secret(SECRET)
@@ -215,7 +208,7 @@ def common(s: Scheme) -> None:
     for name, text in SECRETS.items():
         other = s.secret(text)
         add(p, f"secret-{name}", VALID, {s.key: other, **s.config},
-            lambda m, other=other: Request(s.sign(m, BODY, other), BODY))  # fmt: skip
+            lambda m, other=other: Request(s.sign(m, BODY, other), BODY))
     several = {s.key: [s.secret("old"), secret, s.secret("new")], **s.config}
     add(p, "rotation-middle", VALID, several, signed())
     add(p, "rotation-last", VALID, several, lambda m: Request(s.sign(m, BODY, s.secret("new")), BODY))
@@ -288,17 +281,17 @@ def forged(s: Scheme, config: dict[str, Any], secret: str, signed: Any) -> None:
     add(p, "header-missing", REFUSED, config, signed(lambda h, m: {k: v for k, v in h.items() if k != drop}))
     add(p, "header-empty", REFUSED, config, signed(lambda h, m: h | {drop: ""}))
     add(p, "header-renamed", REFUSED, config,
-        signed(lambda h, m: {k: v for k, v in h.items() if k != drop} | {"X-Signature": h[drop]}))  # fmt: skip
+        signed(lambda h, m: {k: v for k, v in h.items() if k != drop} | {"X-Signature": h[drop]}))
     twice = drop.upper() if drop != drop.upper() else drop.lower()
     add(p, "header-twice", REFUSED, config, signed(lambda h, m: h | {twice: "x"}))
     add(p, "header-twice-alike", REFUSED, config, signed(lambda h, m: h | {twice: h[drop]}))
     if s.wrap != "{}":
-        add(p, "prefix-missing", REFUSED, config, signed(lambda h, m: h | {drop: text(lambda r, t: t)(m).headers[drop].rpartition("=" if not s.base64 or p == "typeform" else ",")[2]}))  # fmt: skip
+        add(p, "prefix-missing", REFUSED, config, signed(lambda h, m: h | {drop: text(lambda r, t: t)(m).headers[drop].rpartition("=" if not s.base64 or p == "typeform" else ",")[2]}))
     if s.wrap in {"sha256={}", "sha1={}", "v0={}"}:
         for wrong in ("sha1=", "sha256=", "sha512=", "v0=", "v1=", "SHA256=", "=", "sha256"):
             if not s.wrap.startswith(wrong):
                 add(p, f"prefix-{wrong}", REFUSED, config,
-                    signed(lambda h, m, wrong=wrong: h | {drop: wrong + h[drop].partition("=")[2]}))  # fmt: skip
+                    signed(lambda h, m, wrong=wrong: h | {drop: wrong + h[drop].partition("=")[2]}))
         add(p, "prefix-twice", REFUSED, config, signed(lambda h, m: h | {drop: s.wrap.format("") + h[drop]}))
         add(p, "two-in-one", REFUSED, config, signed(lambda h, m: h | {drop: f"{h[drop]},{h[drop]}"}))
 
@@ -310,23 +303,23 @@ def unusable(s: Scheme, secret: str) -> None:
     for name, config in {
         "none": {}, "empty": {s.key: ""}, "empty-list": {s.key: []}, "number": {s.key: 5}, "null": {s.key: None},
         "list-of-empty": {s.key: [""]}, "object": {s.key: {"a": "b"}}, "list-of-number": {s.key: [5]},
-    }.items():  # fmt: skip
+    }.items():
         add(p, f"config-{name}", REFUSED, {**s.config, **config},
-            lambda m: Request(no_key.sign(m, BODY, ""), BODY), offline=True)  # fmt: skip
+            lambda m: Request(no_key.sign(m, BODY, ""), BODY), offline=True)
     if s.coded:
         for name, text in {"not-coded": "!!!", "prefix-only": "whsec_"}.items():
             add(p, f"config-{name}", REFUSED, {**s.config, s.key: text},
-                lambda m: Request(no_key.sign(m, BODY, ""), BODY), offline=True)  # fmt: skip
+                lambda m: Request(no_key.sign(m, BODY, ""), BODY), offline=True)
     if s.coded == "whsec":
         add(p, "secret-unprefixed", VALID, {**s.config, "secret": secret.removeprefix("whsec_")},
-            lambda m: Request(s.sign(m, BODY, secret), BODY))  # fmt: skip
+            lambda m: Request(s.sign(m, BODY, secret), BODY))
         add(p, "secret-unpadded", VALID, {**s.config, "secret": secret.rstrip("=")},
-            lambda m: Request(s.sign(m, BODY, secret), BODY))  # fmt: skip
+            lambda m: Request(s.sign(m, BODY, secret), BODY))
         add(p, "key-as-text", REFUSED, {**s.config, "secret": secret},
-            lambda m: Request(no_key.sign(m, BODY, secret), BODY))  # fmt: skip
+            lambda m: Request(no_key.sign(m, BODY, secret), BODY))
     for bad in ("x", -1, None, [], "1e3"):
         add(p, f"tolerance-{bad}", OPEN, {**s.config, s.key: secret, "tolerance_s": bad},
-            lambda m: Request(s.sign(m, BODY, secret), BODY), offline=True)  # fmt: skip
+            lambda m: Request(s.sign(m, BODY, secret), BODY), offline=True)
 
 
 def stamped(s: Scheme, secret: str) -> None:
@@ -373,19 +366,19 @@ def stamped(s: Scheme, secret: str) -> None:
         "huge": lambda t: "9" * 40, "huger": lambda t: "9" * 5000, "zero": lambda t: "0",
         "other-unit": lambda t: t + "000" if s.stamp == "s" else t[:-3],
         "underscores": lambda t: f"{t[:1]}_{t[1:]}", "nan": lambda t: "nan", "infinity": lambda t: "inf",
-    }.items():  # fmt: skip
+    }.items():
         add(p, f"time-text-{name}", REFUSED, config,
-            lambda m, write=write: Request(s.sign(m, BODY, secret, t=write(s.written(m.now_s))), BODY))  # fmt: skip
+            lambda m, write=write: Request(s.sign(m, BODY, secret, t=write(s.written(m.now_s))), BODY))
     add(p, "time-text-arabic", REFUSED, config, lambda m: Request(
-        s.sign(m, BODY, secret, t="".join(chr(0x660 + int(d)) for d in s.written(m.now_s))), BODY), offline=True)  # fmt: skip
+        s.sign(m, BODY, secret, t="".join(chr(0x660 + int(d)) for d in s.written(m.now_s))), BODY), offline=True)
     if s.stamp_header:
         add(p, "time-missing", REFUSED, config, lambda m: Request(
-            {k: v for k, v in s.sign(m, BODY, secret).items() if k != s.stamp_header}, BODY))  # fmt: skip
+            {k: v for k, v in s.sign(m, BODY, secret).items() if k != s.stamp_header}, BODY))
         add(p, "time-twice", REFUSED, config, lambda m: Request(
-            s.sign(m, BODY, secret) | {s.stamp_header.swapcase(): s.written(m.now_s)}, BODY))  # fmt: skip
+            s.sign(m, BODY, secret) | {s.stamp_header.swapcase(): s.written(m.now_s)}, BODY))
     else:
         add(p, "time-missing", REFUSED, config, lambda m: Request(
-            s.sign(m, BODY, secret) | {s.header: s.sign(m, BODY, secret)[s.header].partition("v1" if p != "paddle" else "h1")[1] + "=" + s.sign(m, BODY, secret)[s.header].rpartition("=")[2]}, BODY))  # fmt: skip
+            s.sign(m, BODY, secret) | {s.header: s.sign(m, BODY, secret)[s.header].partition("v1" if p != "paddle" else "h1")[1] + "=" + s.sign(m, BODY, secret)[s.header].rpartition("=")[2]}, BODY))
 
 
 def scheme(preset: str) -> Scheme:
@@ -395,4 +388,3 @@ def scheme(preset: str) -> Scheme:
 
 for each in SCHEMES:
     common(each)
-_ = (json, FORM, BASE_URL)

@@ -21,6 +21,9 @@ from tests.acceptance.judge_cases import (
 )
 from tests.acceptance.judge_headers import BODY, SECRET, scheme
 
+# Tables of cases: the formatter would give each word a line.
+# fmt: off
+
 S = {"secret": SECRET}
 
 
@@ -66,13 +69,13 @@ def stripe() -> None:
     add("stripe", "items-two-live", VALID, {"secret": ["new", "old"]}, header("t={t},v1={bad},v1={old}"))
     whsec = "whsec_" + b64(b"0123456789abcdef")
     add("stripe", "secret-decoded", REFUSED, {"secret": whsec}, lambda m: Request(
-        {"Stripe-Signature": f"t={m.now_s},v1=" + hexed(digest(b"0123456789abcdef", f"{m.now_s}.".encode() + BODY))}, BODY))  # fmt: skip
+        {"Stripe-Signature": f"t={m.now_s},v1=" + hexed(digest(b"0123456789abcdef", f"{m.now_s}.".encode() + BODY))}, BODY))
     add("stripe", "content-no-dot", REFUSED, S, lambda m: Request(
-        {"Stripe-Signature": f"t={m.now_s},v1=" + mac(m, str(m.now_s).encode() + BODY)}, BODY))  # fmt: skip
+        {"Stripe-Signature": f"t={m.now_s},v1=" + mac(m, str(m.now_s).encode() + BODY)}, BODY))
     add("stripe", "content-body-only", REFUSED, S, lambda m: Request(
-        {"Stripe-Signature": f"t={m.now_s},v1=" + mac(m, BODY)}, BODY))  # fmt: skip
+        {"Stripe-Signature": f"t={m.now_s},v1=" + mac(m, BODY)}, BODY))
     add("stripe", "shifted", REFUSED, S, lambda m: Request(
-        {"Stripe-Signature": f"t={m.now_s}.1,v1=" + mac(m, f"{m.now_s}.1.".encode() + BODY)}, BODY))  # fmt: skip
+        {"Stripe-Signature": f"t={m.now_s}.1,v1=" + mac(m, f"{m.now_s}.1.".encode() + BODY)}, BODY))
 
 
 def hubs() -> None:
@@ -127,7 +130,7 @@ def hubs() -> None:
         add(p, "verify-null", REFUSED, S | {"verify_token": ""}, Request({}, b"", "GET", unset), offline=True)
         add(p, "verify-as-post", REFUSED, config, Request(JSON, b"{}", "POST", good))
         add(p, "verify-only-token", VALID, {"verify_token": "t"}, Request(
-            {}, b"", "GET", "hub.mode=subscribe&hub.verify_token=t&hub.challenge=7"), status=200, answer=b"7")  # fmt: skip
+            {}, b"", "GET", "hub.mode=subscribe&hub.verify_token=t&hub.challenge=7"), status=200, answer=b"7")
 
 
 def shops() -> None:
@@ -159,7 +162,7 @@ def shops() -> None:
     ]:
         add("woocommerce", name, expect, S, Request(headers, body), **({"status": 200} if expect == VALID else {}))
     add("woocommerce", "secret-unescaped", VALID, {"secret": "a&b\"c'<d>"}, Request(
-        JSON | {"X-WC-Webhook-Topic": "x.y", "X-WC-Webhook-Signature": b64(digest("a&b\"c'<d>", BODY))}, BODY))  # fmt: skip
+        JSON | {"X-WC-Webhook-Topic": "x.y", "X-WC-Webhook-Signature": b64(digest("a&b\"c'<d>", BODY))}, BODY))
     two = {"secret": ["k1", "k2"]}
     for name, expect, headers in [
         ("second", VALID, {"X-DocuSign-Signature-1": bad, "X-DocuSign-Signature-2": good}),
@@ -174,7 +177,7 @@ def shops() -> None:
     ]:
         add("docusign", f"numbered-{name}", expect, S, Request(JSON | headers, BODY))
     add("docusign", "numbered-two-keys", VALID, two, Request(
-        {"X-DocuSign-Signature-1": b64(digest("gone", BODY)), "X-DocuSign-Signature-2": b64(digest("k2", BODY))}, BODY))  # fmt: skip
+        {"X-DocuSign-Signature-1": b64(digest("gone", BODY)), "X-DocuSign-Signature-2": b64(digest("k2", BODY))}, BODY))
     xml = b"<DocuSignEnvelopeInformation>\r\n</DocuSignEnvelopeInformation>\r\n"
     signed = {"Content-Type": "text/xml", "X-DocuSign-Signature-1": b64(digest(SECRET, xml))}
     add("docusign", "xml", VALID, S, Request(signed, xml))
@@ -186,7 +189,7 @@ def challenges() -> None:
     slack, zoom = scheme("slack"), scheme("zoom")
     ask = b'{"token":"t","challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P","type":"url_verification"}'
     add("slack", "url-verification", VALID, S, lambda m: Request(slack.sign(m, ask, SECRET), ask), status=200,
-        answer=b"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P")  # fmt: skip
+        answer=b"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P")
     add("slack", "url-verification-forged", REFUSED, S, lambda m: Request(slack.sign(m, ask, "x"), ask), status=401)
     add("slack", "url-verification-unsigned", REFUSED, S, Request(JSON, ask), status=401)
     stale = lambda m: Request(slack.sign(m, ask, SECRET, t=str(m.now_s - 400)), ask)  # noqa: E731
@@ -196,21 +199,21 @@ def challenges() -> None:
         "interactive": b"payload=%7B%22type%22%3A%22block_actions%22%7D",
     }.items():
         add("slack", name, VALID, S, lambda m, body=body: Request(slack.sign(m, body, SECRET) | FORM, body))
-        add("slack", f"{name}-changed", REFUSED, S, lambda m, body=body: Request(slack.sign(m, body, SECRET) | FORM, body + b"&a=b"))  # fmt: skip
+        add("slack", f"{name}-changed", REFUSED, S, lambda m, body=body: Request(slack.sign(m, body, SECRET) | FORM, body + b"&a=b"))
     add("slack", "retry", VALID, S, lambda m: Request(
-        slack.sign(m, BODY, SECRET) | {"X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout"}, BODY))  # fmt: skip
+        slack.sign(m, BODY, SECRET) | {"X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout"}, BODY))
     plain = b'{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1}'
     want = {"plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": mac(None, b"qgg8vlvZRS6UYooatFL8Aw")}  # type: ignore[arg-type]
     add("zoom", "url-validation", VALID, S, lambda m: Request(zoom.sign(m, plain, SECRET), plain), status=200,
-        answer=json.dumps(want).encode())  # fmt: skip
+        answer=json.dumps(want).encode())
     add("zoom", "url-validation-forged", REFUSED, S, lambda m: Request(zoom.sign(m, plain, "x"), plain), status=401)
     add("zoom", "url-validation-unsigned", REFUSED, S, Request(JSON, plain), status=401)
     add("zoom", "url-validation-stale", REFUSED, S, lambda m: Request(zoom.sign(m, plain, SECRET, t=str(m.now_s - 999)), plain))
     for p in ("slack", "zoom"):
         add(p, "content-dots", REFUSED, S, lambda m, s=scheme(p): Request(
-            s.sign(m, BODY, SECRET, text=mac(m, f"v0.{m.now_s}.".encode() + BODY)), BODY))  # fmt: skip
+            s.sign(m, BODY, SECRET, text=mac(m, f"v0.{m.now_s}.".encode() + BODY)), BODY))
         add(p, "content-body-only", REFUSED, S, lambda m, s=scheme(p): Request(
-            s.sign(m, BODY, SECRET, text=mac(m, BODY)), BODY))  # fmt: skip
+            s.sign(m, BODY, SECRET, text=mac(m, BODY)), BODY))
     for name, query, answer in [
         ("challenge", "challenge=abc-123_x", b"abc-123_x"),
         ("challenge-encoded", "challenge=a%20b%2Bc+d", b"a b+c d"),
@@ -221,12 +224,12 @@ def challenges() -> None:
     add("dropbox", "challenge-as-post", REFUSED, S, Request(JSON, b"{}", "POST", "challenge=abc"))
     empty = b'{"events":[],"firstEventSequence":0,"lastEventSequence":0,"entropy":"S0m3"}'
     add("xero", "intent-good", VALID, S, Request(JSON | {"x-xero-signature": b64(digest(SECRET, empty))}, empty),
-        status=200, answer=b"")  # fmt: skip
+        status=200, answer=b"")
     add("xero", "intent-bad", REFUSED, S, Request(JSON | {"x-xero-signature": b64(digest("x", empty))}, empty),
-        status=401, answer=b"")  # fmt: skip
+        status=401, answer=b"")
     add("xero", "key-decoded", REFUSED, {"secret": b64(b"0123456789")}, Request(
-        JSON | {"x-xero-signature": b64(digest(b"0123456789", BODY))}, BODY), status=401)  # fmt: skip
-    add("xero", "event", VALID, S, lambda m: Request(scheme("xero").sign(m, b'{"events":[{"eventCategory":"INVOICE","eventType":"UPDATE"}]}', SECRET), b'{"events":[{"eventCategory":"INVOICE","eventType":"UPDATE"}]}'))  # fmt: skip
+        JSON | {"x-xero-signature": b64(digest(b"0123456789", BODY))}, BODY), status=401)
+    add("xero", "event", VALID, S, lambda m: Request(scheme("xero").sign(m, b'{"events":[{"eventCategory":"INVOICE","eventType":"UPDATE"}]}', SECRET), b'{"events":[{"eventCategory":"INVOICE","eventType":"UPDATE"}]}'))
 
 
 def urls() -> None:
@@ -275,9 +278,9 @@ def urls() -> None:
         ("v3-host", REFUSED, three, lambda m: Request(hub.sign(Moment(m.now_s, m.url.replace("hooks", "evil")), BODY, SECRET), BODY)),
         ("v3-method", REFUSED, three, lambda m: Request(hub.sign(m, BODY, SECRET), BODY, "PUT")),
         ("v3-order", REFUSED, three, lambda m: Request(hub.sign(m, BODY, SECRET, text=b64(digest(SECRET, f"{m.now_s}000POST{m.url}".encode() + BODY))), BODY)),
-    ]:  # fmt: skip
+    ]:
         add("hubspot", name, expect, config, build)
-    add("hubspot", "version-unknown", REFUSED, {**S, "signature_version": "v9"}, lambda m: Request(hub.sign(m, BODY, SECRET), BODY), offline=True)  # fmt: skip
+    add("hubspot", "version-unknown", REFUSED, {**S, "signature_version": "v9"}, lambda m: Request(hub.sign(m, BODY, SECRET), BODY), offline=True)
     square = scheme("square")
     note = {**S, "notification_url": "https://h.example/a"}
     signed = b64(digest(SECRET, b"https://h.example/a" + BODY))
@@ -289,8 +292,8 @@ def urls() -> None:
         ("body-first", REFUSED, note, b64(digest(SECRET, BODY + b"https://h.example/a"))),
     ]:
         add("square", name, expect, config, Request(JSON | {square.header: text}, BODY))
-    add("square", "called-address", OPEN, S, lambda m: Request(JSON | {square.header: b64(digest(SECRET, m.url.encode() + BODY))}, BODY))  # fmt: skip
-    add("square", "sha1-header", REFUSED, note, Request(JSON | {"x-square-signature": b64(digest(SECRET, b"https://h.example/a" + BODY, "sha1"))}, BODY))  # fmt: skip
+    add("square", "called-address", OPEN, S, lambda m: Request(JSON | {square.header: b64(digest(SECRET, m.url.encode() + BODY))}, BODY))
+    add("square", "sha1-header", REFUSED, note, Request(JSON | {"x-square-signature": b64(digest(SECRET, b"https://h.example/a" + BODY, "sha1"))}, BODY))
     add("square", "called-elsewhere", VALID, note, Request(JSON | {square.header: signed}, BODY, query="x=1"))
     for p, key, name, separator, mark in (("paddle", "ts", "h1", ";", ":"), ("calendly", "t", "v1", ",", ".")):
         head_name = scheme(p).header
@@ -304,7 +307,7 @@ def urls() -> None:
             ("both-bad", REFUSED, "{k}={t}{s}{n}={bad}{s}{n}={bad}"),
         ]:
             add(p, f"items-{case}", expect, S, lambda m, text=text, key=key, name=name, separator=separator, mark=mark, head_name=head_name: Request(
-                {head_name: text.format(k=key, t=m.now_s, s=separator, n=name, bad="0" * 64, good=mac(m, f"{m.now_s}{mark}".encode() + BODY))}, BODY))  # fmt: skip
+                {head_name: text.format(k=key, t=m.now_s, s=separator, n=name, bad="0" * 64, good=mac(m, f"{m.now_s}{mark}".encode() + BODY))}, BODY))
 
 
 for each in (stripe, hubs, shops, challenges, urls):
