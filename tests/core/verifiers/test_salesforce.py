@@ -53,7 +53,7 @@ OWN_ID = f"<OrganizationId>{ORGANIZATION}</OrganizationId>"
     ("text", "why"),
     [
         (WRONG_ID + ONE + TAIL, "wrong_credential"),
-        (HEAD.replace(ORGANIZATION, ORGANIZATION.lower()) + ONE + TAIL, "malformed_body"),
+        (HEAD.replace(ORGANIZATION, ORGANIZATION.lower()) + ONE + TAIL, "wrong_credential"),
         (HEAD.replace(ORGANIZATION, ORGANIZATION[:15].lower()) + ONE + TAIL, "wrong_credential"),
         (HEAD.replace(ORGANIZATION, "") + ONE + TAIL, "malformed_body"),
         (
@@ -67,7 +67,7 @@ OWN_ID = f"<OrganizationId>{ORGANIZATION}</OrganizationId>"
         (HEAD + TAIL, "malformed_body"),
         (HEAD + ONE * 101 + TAIL, "malformed_body"),
         (HEAD + ONE.replace("<Id>04l5g00000AAAA0AAA</Id>", "") + TAIL, "malformed_body"),
-        (HEAD + ONE.replace("04l5g00000AAAA0AAA", "x y") + TAIL, "malformed_body"),
+        (HEAD + ONE.replace("04l5g00000AAAA0AAA", " ") + TAIL, "malformed_body"),
         (REAL.body.decode().replace("Envelope", "Letter"), "malformed_body"),
         (REAL.body.decode().replace("soapenv:Body", "soapenv:Corpse"), "malformed_body"),
         (REAL.body.decode().replace("</notifications>", "</notifications><notifications/>"), "malformed_body"),

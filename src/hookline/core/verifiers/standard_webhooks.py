@@ -98,6 +98,12 @@ WEBHOOK: Final = _headers("webhook")
 SVIX: Final = _headers("svix")
 
 
+def _webhook(parts: Parts, config: Config, now_s: float) -> str:
+    """Senders that use Svix name the headers after it; the standard's own count where they are whole."""
+    chosen = SVIX if SVIX.came(parts) and not WEBHOOK.came(parts) else WEBHOOK
+    return chosen.prove(parts, config, now_s)
+
+
 def _svix(parts: Parts, config: Config, now_s: float) -> str:
     """Svix sends both sets; its own counts where it is whole."""
     chosen = WEBHOOK if WEBHOOK.came(parts) and not SVIX.came(parts) else SVIX
@@ -108,9 +114,9 @@ PRESETS: Final = (
     Preset(
         "standard_webhooks",
         "Standard Webhooks",
-        verifier(WEBHOOK.prove),
+        verifier(_webhook),
         keys=("secret", "public_key", "tolerance_s"),
-        reading=Reading(type="body:type", id="header:webhook-id", time="body:timestamp"),
+        reading=Reading(type="body:type", id="header:webhook-id|header:svix-id", time="body:timestamp"),
         answer_within_s=15,
         # The schedule that the specification gives as an example takes 75 h and 35 min.
         retry_window_s=4 * DAY_S,
