@@ -1,0 +1,33 @@
+"""What PostgreSQL and the way to it can say, in the words of the store's port."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from hookline.core.errors import DataError, HooklineError, StaleRegistry, StoreUnavailable
+
+STALE = "HL001"
+NO_PARTITION = "23514"
+AGAIN = frozenset({"40P01", "40001"})
+"""Deadlock, serialization: the statement did nothing, and may simply be repeated."""
+_DATA = ("22", "23", "54000")
+
+
+def translate(error: BaseException) -> HooklineError | None:
+    """What the port's caller is told; None: it is none of the database's business."""
+    if isinstance(error, HooklineError):
+        return error
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state == STALE:
+            return StaleRegistry(str(error))
+        if state.startswith(_DATA):
+            return DataError(str(error)[:500])
+        return StoreUnavailable(f"PostgreSQL: {str(error)[:300]}", retry_after_s=2)
+    if isinstance(error, asyncpg.InterfaceError | OSError | asyncio.TimeoutError | EOFError):
+        return StoreUnavailable(f"PostgreSQL cannot be reached: {str(error)[:300] or type(error).__name__}", retry_after_s=2)
+    if isinstance(error, ValueError | OverflowError):  # what asyncpg cannot encode
+        return DataError(str(error)[:500])
+    return None

