@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from hookline.adapters.stores.postgres.foundation import PostgresBase
 from hookline.adapters.stores.postgres.new_events import Columns
 from hookline.core import ids, quota
 from hookline.core.delivery import State
+from hookline.core.errors import DataError
 from hookline.ports.store import (
     AcceptedItem,
     AcceptRequest,
@@ -38,6 +41,10 @@ WITH RECURSIVE pending (endpoint_id) AS (
 SELECT endpoint_id, hl_next_due(endpoint_id, hl_now($1), 0) AS wait_ms FROM pending WHERE endpoint_id IS NOT NULL
 """
 _ENDPOINTS_OF = "SELECT id, endpoint_id FROM open WHERE state = 0 AND id = ANY ($1)"
+_BUSY_TRIES = 10
+_BUSY_S = 0.02
+_KIND_BUSY = 2
+_RECORDED = frozenset((State.PENDING, State.UNCONFIRMED, State.DELIVERED, State.FAILED, State.DISCARDED))
 _MARK_BYTES = ids.ROOT_BYTES + 5
 
 
@@ -78,49 +85,21 @@ class HotPart(PostgresBase):
         return await self._claim(entries, bytes_max, list(dict.fromkeys(delivery_ids)))
 
     async def _claim(self, entries: Sequence[ClaimEntry], bytes_max: int, named: list[bytes] | None) -> ClaimResult:
-        rates = [entry.rate for entry in entries]
-        found = await self._rows(
-            _CLAIM,
-            self.clock.told(),
-            self.instance,
-            bytes_max,
-            [entry.endpoint_id for entry in entries],
-            [entry.slots for entry in entries],
-            [int(entry.lease_s * 1000) for entry in entries],
-            [entry.concurrency_max for entry in entries],
-            [None if rate is None else rate.n for rate in rates],
-            [None if rate is None else rate.per_s * 1000.0 for rate in rates],
-            [None if rate is None else quota.burst_of(rate) for rate in rates],
-            [entry.probe for entry in entries],
-            named,
-        )
         claimed: list[Claimed] = []
         next_due_s: dict[bytes, float | None] = {}
-        events: dict[bytes, Any] = {}
-        for row in found:
-            if row["kind"] == 0:
-                wait_ms = row["wait_ms"]
-                next_due_s[row["endpoint_id"]] = None if wait_ms is None else wait_ms / 1000
-                continue
-            event_id = row["event_id"]
-            event = events.get(event_id)
-            if event is None:
-                event = events[event_id] = rows.event(row, event_id)
-            claimed.append(
-                Claimed(
-                    delivery_id=row["id"],
-                    fence=row["fence"],
-                    endpoint_id=row["endpoint_id"],
-                    event=event,
-                    tries=row["tries"],
-                    attempts=row["attempts"],
-                    lost=row["lost"],
-                    lease_s=entries[row["entry"] - 1].lease_s,
-                    lane=row["lane"],
-                    replay=row["rank"] > 0,
-                    early_s=row["early_ms"] / 1000,
-                )
-            )
+        left = list(entries)
+        for attempt in range(_BUSY_TRIES):
+            found = await self._rows(_CLAIM, self.clock.told(), self.instance, bytes_max, *_asked(left), named)
+            taken, busy = _claimed(found, left, next_due_s)
+            claimed += taken
+            bytes_max -= sum(len(one.event.data) for one in taken)
+            left = [left[place - 1] for place in busy]
+            if not left or bytes_max <= 0:
+                break
+            # Another process holds them for the time of its claim, which is short.
+            await asyncio.sleep(random.uniform(0.001, 0.004) * (attempt + 1))  # noqa: S311  # nothing is guessed by it
+        for entry in left:
+            next_due_s[entry.endpoint_id] = _BUSY_S
         return ClaimResult(claimed, next_due_s)
 
     async def record(
@@ -135,6 +114,9 @@ class HotPart(PostgresBase):
             for event in change.events:
                 columns.add(event, -number)
         seen: set[bytes] = set()
+        for item in items:
+            if item.after not in _RECORDED:
+                raise DataError(f"{item.after.word} cannot be recorded")
         found = await self._one(
             _RECORD,
             registry_version,
@@ -182,6 +164,58 @@ class HotPart(PostgresBase):
     async def endpoints_of(self, delivery_ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """`Deliveries.endpoints_of`."""
         return {row[0]: row[1] for row in await self._rows(_ENDPOINTS_OF, list(delivery_ids))}
+
+
+def _asked(entries: Sequence[ClaimEntry]) -> tuple[Sequence[Any], ...]:
+    """What is asked of a claim, in columns."""
+    rates = [entry.rate for entry in entries]
+    return (
+        [entry.endpoint_id for entry in entries],
+        [entry.slots for entry in entries],
+        [int(entry.lease_s * 1000) for entry in entries],
+        [entry.concurrency_max for entry in entries],
+        [None if rate is None else rate.n for rate in rates],
+        [None if rate is None else rate.per_s * 1000.0 for rate in rates],
+        [None if rate is None else quota.burst_of(rate) for rate in rates],
+        [entry.probe for entry in entries],
+    )
+
+
+def _claimed(
+    found: Sequence[Any], entries: Sequence[ClaimEntry], next_due_s: dict[bytes, float | None]
+) -> tuple[list[Claimed], list[int]]:
+    """What a claim gave, and the places of the entries that somebody else was claiming of."""
+    claimed: list[Claimed] = []
+    busy: list[int] = []
+    events: dict[bytes, Any] = {}
+    for row in found:
+        if row["kind"] == 0:
+            wait_ms = row["wait_ms"]
+            next_due_s[row["endpoint_id"]] = None if wait_ms is None else wait_ms / 1000
+            continue
+        if row["kind"] == _KIND_BUSY:
+            busy.append(row["entry"])
+            continue
+        event_id = row["event_id"]
+        event = events.get(event_id)
+        if event is None:
+            event = events[event_id] = rows.event(row, event_id)
+        claimed.append(
+            Claimed(
+                delivery_id=row["id"],
+                fence=row["fence"],
+                endpoint_id=row["endpoint_id"],
+                event=event,
+                tries=row["tries"],
+                attempts=row["attempts"],
+                lost=row["lost"],
+                lease_s=entries[row["entry"] - 1].lease_s,
+                lane=row["lane"],
+                replay=row["rank"] > 0,
+                early_s=row["early_ms"] / 1000,
+            )
+        )
+    return claimed, busy
 
 
 def _plain(item: RecordItem, seen: set[bytes]) -> bool:

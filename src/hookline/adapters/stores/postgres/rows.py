@@ -9,6 +9,7 @@ import msgspec
 
 from hookline.core import ids
 from hookline.core.delivery import State
+from hookline.core.errors import DataError
 from hookline.core.event import Event
 from hookline.ports.store import KeyRow, OpenRef, TenantRow
 
@@ -46,21 +47,24 @@ _decode = msgspec.msgpack.Decoder(Attributes).decode
 
 
 def attributes(event: Event) -> bytes:
-    """An event's attributes as stored."""
-    return _encode(
-        (
-            event.time,
-            event.ordering_key,
-            event.deliver_at_ms,
-            event.correlation_id,
-            event.causation_id,
-            event.hops,
-            event.traceparent,
-            event.tracestate,
-            event.dataschema,
-            event.extensions,
+    """An event's attributes as stored. Raises `DataError`."""
+    try:
+        return _encode(
+            (
+                event.time,
+                event.ordering_key,
+                event.deliver_at_ms,
+                event.correlation_id,
+                event.causation_id,
+                event.hops,
+                event.traceparent,
+                event.tracestate,
+                event.dataschema,
+                event.extensions,
+            )
         )
-    )
+    except (OverflowError, ValueError, TypeError) as error:
+        raise DataError(str(error)[:500]) from error
 
 
 def event(row: Mapping[str, Any], identifier: bytes | None = None) -> Event:

@@ -188,8 +188,8 @@ async def lanes_in_doubt(transaction: Transaction, after: Lane, limit: int) -> t
         " UNION ALL SELECT f.endpoint_id, f.lane, w.n + 1 FROM walk w, LATERAL (SELECT o.endpoint_id, o.lane FROM open o"
         "  WHERE o.lane IS NOT NULL AND (o.endpoint_id, o.lane) > (w.endpoint_id, w.lane)"
         "  ORDER BY o.endpoint_id, o.lane LIMIT 1) AS f WHERE w.n < $3)"
-        " SELECT w.endpoint_id, w.lane, f.tenant, f.seq, l.head, l.blocks, h.state AS head_state FROM walk w,"
-        " LATERAL (SELECT o.tenant, o.seq FROM open o WHERE o.endpoint_id = w.endpoint_id AND o.lane = w.lane"
+        " SELECT w.endpoint_id, w.lane, f.tenant, f.seq, l.head, l.blocks, h.state AS head_state FROM walk w"
+        " CROSS JOIN LATERAL (SELECT o.tenant, o.seq FROM open o WHERE o.endpoint_id = w.endpoint_id AND o.lane = w.lane"
         "  ORDER BY o.seq LIMIT 1) AS f"
         " LEFT JOIN lanes l ON l.endpoint_id = w.endpoint_id AND l.lane = w.lane LEFT JOIN open h ON h.id = l.head"
         " ORDER BY w.endpoint_id, w.lane",
@@ -232,6 +232,6 @@ async def purge_dedupe(transaction: Transaction, limit: int) -> int:
             f"DELETE FROM {table} WHERE key IN (SELECT key FROM {table} WHERE expires_ms <= $1"
             " ORDER BY expires_ms LIMIT $2 FOR UPDATE SKIP LOCKED)",
             transaction.now_ms,
-            limit,
+            limit - forgotten,
         )
     return forgotten

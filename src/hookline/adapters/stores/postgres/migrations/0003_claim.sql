@@ -9,7 +9,8 @@ CREATE FUNCTION hl_next_due(p_endpoint bytea, p_now bigint, p_from bigint) RETUR
     WHERE EXISTS (SELECT 1 FROM open WHERE state = 0 AND endpoint_id = p_endpoint)
 $$;
 
--- Rows of kind 0 say when to come back to an endpoint; those of kind 1 are what was claimed, with its event, in order.
+-- Rows of kind 0 say when to come back to an endpoint, those of kind 2 that somebody else claims of it just now; those of
+-- kind 1 are what was claimed, with its event, in order.
 CREATE FUNCTION hl_claim(
     p_told bigint, p_owner bigint, p_bytes_max bigint,
     e_id bytea[], e_slots integer[], e_lease bigint[], e_cap integer[], e_rate integer[], e_per_ms double precision[],
@@ -53,8 +54,11 @@ BEGIN
             FOR NO KEY UPDATE SKIP LOCKED;
         v_from := v_now;
         v_ids := '{}';
-        IF NOT FOUND THEN
-            v_from := v_now + 20;  -- another process claims of it
+        IF NOT FOUND THEN  -- somebody else claims of it
+            RETURN QUERY SELECT 2, e_id[i], NULL::bigint, NULL::bytea, 0, 0, 0, 0, NULL::text, 0::smallint, 0::bigint, i,
+                NULL::bytea, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::bytea,
+                0::smallint, NULL::bytea;
+            CONTINUE;
         ELSE
             v_from := greatest(v_now, coalesce(st.wait_until_ms, 0), coalesce(st.probe_at_ms, 0));
             v_failing := st.probe_at_ms IS NOT NULL;
