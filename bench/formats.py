@@ -1,14 +1,15 @@
-"""`make bench FORMATS=1`: every way to publish, and every form of what is sent, beside the plain path at the same rate.
+"""`make bench FORMATS=1`: every way to publish, a provider's webhook, and every form of what is sent, beside the plain
+path at the same rate.
 
 CloudEvents have an id by their specification, so publishing them includes telling duplicates: they stand beside plain
-JSON, and beside plain JSON with an id.
+JSON, and beside plain JSON with an id. So does what is received.
 """
 
 from __future__ import annotations
 
 from bench.measure import PLAIN, Bench, Figures, median, settle
 from bench.table import Target, pair, print_rows, print_targets, rate
-from bench.template import BATCHES, FORMATS, Template, template
+from bench.template import BATCHES, FORMATS, RECEIVED, Template, source_spec, template
 
 ROUNDS = 3
 WARM_S = 1.5
@@ -27,6 +28,7 @@ def _ways() -> dict[str, Template]:
     ways = {"publish json": PLAIN}
     ways |= {f"publish {form}": template(form) for form in FORMATS[1:]}
     ways |= {f"publish {form} {n}": template(form, items=n) for form in BATCHES for n in BATCH_ITEMS}
+    ways[RECEIVED] = template(RECEIVED)
     return ways | {f"send {form}": template(event_type=_type(form)) for form in SENT[1:]}
 
 
@@ -42,6 +44,7 @@ def formats(bench: Bench, rounds: int) -> None:
     with bench.server() as server:
         for form in SENT:
             server.endpoint(bench.sink.url, format=form, event_types=[_type(form)])
+        server.ask("POST", "/v1/sources", source_spec())
         bench.run(server, seconds=WARM_S)
         pace = PACED_SHARE * bench.run(server, seconds=CLOSED_S).whole_s
         for _ in range(rounds or ROUNDS):
@@ -61,7 +64,8 @@ def formats(bench: Bench, rounds: int) -> None:
     print_rows(head, rows)
     targets = []
     for name, f in found.items():
-        beside = with_id if "cloudevents" in name and name.startswith("publish") else plain
+        has_id = name == RECEIVED or ("cloudevents" in name and name.startswith("publish"))
+        beside = with_id if has_id else plain
         if f is not beside and name != WITH_ID:
             ratio = f.cpu_us / beside.cpu_us
             what = f"{name}, CPU × {'json + id' if beside is with_id else 'json'}"

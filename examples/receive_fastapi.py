@@ -6,36 +6,25 @@ import sys
 from typing import Annotated
 
 import uvicorn
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
-from standardwebhooks import Webhook, WebhookVerificationError
+from fastapi import APIRouter, FastAPI
 
-WEBHOOK = Webhook(os.environ["WEBHOOK_SECRET"])
+from hookline.sdk import Event, Receiver
+from hookline.sdk.fastapi import WebhookRoute, webhook
+from hookline.sdk.replay_guard import MemoryReplayGuard
+
+# In a real receiver: a Redis or SQL guard, which all processes share and no restart forgets.
+receiver = Receiver(os.environ["WEBHOOK_SECRET"], replay_guard=MemoryReplayGuard())
+router = APIRouter(route_class=WebhookRoute)
+
+
+@router.post("/hook")
+async def hook(event: Annotated[Event, webhook(receiver)]) -> None:
+    """Called with what is proven and new; what it raises is answered 500, and the event comes again."""
+    print(f"{event.id} {event.type} {json.dumps(event.data)}", flush=True)
+
+
 app = FastAPI()
-taken: set[str] = set()  # in a real receiver: a table with a unique key, in your own transaction
-
-
-async def verified(request: Request) -> dict:
-    """The event of a request whose signature is valid; 401 for any other."""
-    body = await request.body()  # the bytes themselves: JSON that was parsed and written again has other ones
-    try:
-        WEBHOOK.verify(body, dict(request.headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):
-        raise HTTPException(401, "signature not valid") from None
-    return {"id": request.headers["webhook-id"], **json.loads(body)}
-
-
-@app.post("/hook", status_code=204)
-async def hook(event: Annotated[dict, Depends(verified)], tasks: BackgroundTasks) -> None:
-    """Take each event once, answer, then work."""
-    if event["id"] not in taken:
-        taken.add(event["id"])
-        tasks.add_task(work, event)
-
-
-def work(event: dict) -> None:
-    """What the event is for."""
-    print(f"{event['id']} {event['type']} {json.dumps(event['data'])}", flush=True)
-
+app.include_router(router)
 
 if __name__ == "__main__":
     uvicorn.run(app, port=int(sys.argv[1]) if len(sys.argv) > 1 else 8500)

@@ -1,6 +1,6 @@
 """`python -m hookline`."""
 
-from hookline.cli.main import run
+from hookline.cli.start import run
 
 if __name__ == "__main__":
     run()

@@ -22,6 +22,7 @@ from typing import Final, cast
 import uvloop
 
 from hookline.adapters.clock import SystemClock
+from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
@@ -44,6 +45,7 @@ from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
+from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.key_files import operator_key, secret_keys
@@ -131,6 +133,7 @@ class Program:
                 accept_gather_s=ACCEPT_GATHER_S,
                 record_linger_s=RECORD_LINGER_S,
             ),
+            KeptKeys(http.fetch, self.clock),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         self.backups = Backups(self.store, f"{settings.db_path}-backup", self.observer)
@@ -207,6 +210,7 @@ class Program:
         engine = self.engine
         catalogue = engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
+        proxies = Proxies(self.settings.trusted_proxies)
         notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
@@ -233,6 +237,10 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
+            sources=Sources(
+                self.store, engine.registry, catalogue, self._keyring, self.clock, engine.ids, self.public_url
+            ),
+            quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
             deliveries=deliveries,
@@ -245,6 +253,9 @@ class Program:
             observer=self.observer,
             live=self.live,
             backups=self.backups,
+            receiver=engine.receive,
+            proxies=proxies,
+            public_url=self.settings.public_url.rstrip("/"),
         )
         rate = self.settings.address_rate
         return Front(
@@ -253,7 +264,9 @@ class Program:
             engine.accept,
             self.observer,
             tls=None if self.tls is None else self.tls.context,
-            proxies=Proxies(self.settings.trusted_proxies),
+            proxies=proxies,
+            receiver=engine.receive,
+            public_url=self.settings.public_url.rstrip("/"),
             address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
         )
 
@@ -278,6 +291,7 @@ class Program:
             runnable_oldest_s=oldest_s,
             in_flight=self.engine.deliver.slots.in_flight,
             wal_bytes=self.store.wal_bytes,
+            quarantined=counts.quarantined,
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
@@ -349,7 +363,7 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> Restored:
 
 
 def opens_nothing(keyring: Keyring, settings: Settings) -> bool:
-    """Whether the database holds secrets of endpoints, and not one of them can be opened."""
+    """Whether the database holds secrets of endpoints or sources, and not one of them can be opened."""
     found = False
     for sealed in sealed_secrets(str(settings.db_path)):
         found = True

@@ -37,14 +37,18 @@ def known(program: Program, receiver: Receiver) -> str:
     key = call.post("/v1/keys", json={"tenant": "default", "scopes": ["read"]}).json()["id"]
     call.post("/v1/tenants", json={"id": "known"})
     replay = call.post("/v1/replays", json={"filter": {"endpoint": "known"}}).json()["id"]
-    ids = {"events": event, "deliveries": delivery, "keys": key, "replays": replay}
+    spec = {"name": "known", "verifier": "none", "schemas": {"*": {"type": "object"}}, "on_invalid": "quarantine"}
+    call.post("/v1/sources", json=spec)
+    call.post("/in/known", json=[])
+    quarantined = call.get("/v1/sources/known/quarantine").json()["data"][0]["id"]
+    ids = {"events": event, "deliveries": delivery, "keys": key, "replays": replay, "sources": quarantined}
     operations = "".join(
         f'[[operations]]\ninclude-path-regex = "^/v1/{kind}/"\nparameters = {{ id = "{identifier}" }}\n\n'
         for kind, identifier in ids.items()
     )
     return (
-        f'[parameters]\n"path.endpoint" = "{endpoint}"\n"path.name" = "known.type"\n"path.tenant" = "known"\n\n'
-        + operations
+        f'[parameters]\n"path.endpoint" = "{endpoint}"\n"path.name" = "known.type"\n"path.tenant" = "known"\n'
+        '"path.source" = "known"\n\n' + operations
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from hookline.adapters.observers.prometheus import PrometheusObserver
@@ -115,6 +116,109 @@ def _application() -> Any:
     nothing: dict[str, Any] = dict.fromkeys(inspect.signature(build_app).parameters)
     gate = build_app(**nothing | {"authority": Authority({})})
     return gate._app
+
+
+KIT_MODULES = (
+    "hookline.sdk",
+    "hookline.sdk.flask",
+    "hookline.sdk.django",
+    "hookline.sdk.fastapi",
+    "hookline.sdk.asgi",
+    "hookline.sdk.wsgi",
+    "hookline.sdk.aws_lambda",
+    "hookline.sdk.google_cloud",
+    "hookline.sdk.replay_guard",
+    "hookline.sdk.inbox",
+    "hookline.sdk.inbox_worker",
+)
+"""The modules of the receiver kit that an application imports from."""
+
+
+def kit_sections() -> dict[str, list[str]]:
+    """Every public module of the receiver kit with the rows of its names: how each is called, and what it is."""
+    import importlib
+
+    sections: dict[str, list[str]] = {}
+    for module in KIT_MODULES:
+        found = importlib.import_module(module)
+        rows = []
+        for name in sorted(found.__all__):
+            public = getattr(found, name)
+            if inspect.isclass(public):
+                rows += _class_rows(name, public)
+            elif callable(public):
+                rows.append(_row(name + _call(public), public.__doc__))
+            else:
+                value = " ".join(f"`{key}`" for key in public) if isinstance(public, dict) else f"`{public!r}`"
+                rows.append(f"| `{name}` | {value} |")
+        sections[module] = rows
+    return sections
+
+
+def _class_rows(name: str, public: type) -> list[str]:
+    is_made = not issubclass(public, BaseException) and not getattr(public, "_is_protocol", False)
+    rows = [_row(name + (_call(public) if is_made else ""), public.__doc__)]
+    rows += [_row(f"{name}.{field}", text) for field, text in _field_texts(public).items() if text]
+    foreign = [base for base in public.__mro__[1:] if not base.__module__.startswith("hookline.")]
+    for method, value in vars(public).items():
+        if method.startswith("_") or any(hasattr(base, method) for base in foreign):
+            continue
+        function = getattr(value, "__func__", value)
+        if inspect.isfunction(function):
+            if not (function.__doc__ or "").startswith("See "):
+                rows.append(_row(f"{name}.{method}{_call(function)}", function.__doc__))
+        elif isinstance(value, property):
+            rows.append(_row(f"{name}.{method}", value.__doc__))
+    return rows
+
+
+def _field_texts(public: type) -> dict[str, str | None]:
+    """The fields of a dataclass with the text that stands behind each in the source."""
+    import ast
+    import dataclasses
+    import textwrap
+
+    if not dataclasses.is_dataclass(public):
+        return {}
+    [tree] = ast.parse(textwrap.dedent(inspect.getsource(public))).body
+    assert isinstance(tree, ast.ClassDef)
+    texts: dict[str, str | None] = {}
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            said = after.value if isinstance(after, ast.Expr) else None
+            texts[node.target.id] = said.value if isinstance(said, ast.Constant) else ""
+    return texts
+
+
+def _call(function: Any) -> str:
+    """Its parameters without their types, and without what is a method's own."""
+    found = inspect.signature(function)
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for name, parameter in found.parameters.items()
+        if name not in ("self", "cls")
+    ]
+    shown = re.sub(r"Host\(.*\)(?=\)$)", "PLAIN", str(inspect.Signature(parameters)))
+    return re.sub(r"<built-in function ([a-z_.]+)>", r"\1", shown).replace("<factory>", "{}")
+
+
+def _row(name: str, text: str | None) -> str:
+    first = inspect.cleandoc(text or "").split("\n\n")[0]
+    return f"| `{cell(name)}` | {cell(_sentence(first))} |"
+
+
+def outcome_rows() -> list[str]:
+    """Every kind of outcome of the receiver kit, with what it means."""
+    from hookline.sdk.outcome import KINDS
+
+    return [f"| `{kind}` | {cell(means)} |" for kind, means in KINDS.items()]
+
+
+def kit_reasons() -> dict[str, str]:
+    """Every reason of a `VerificationError` with the class that it is raised as."""
+    from hookline.sdk.errors import _CLASS_BY_REASON
+
+    return {reason: found.__name__ for reason, found in _CLASS_BY_REASON.items()}
 
 
 def write_postman() -> None:

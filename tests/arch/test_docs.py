@@ -74,6 +74,32 @@ def test_every_member_of_an_endpoint_is_documented():
     assert {field.name for field in msgspec.structs.fields(EndpointSpec)} - named == set()
 
 
+def sections(text: str) -> dict[str, list[str]]:
+    """The rows in code of each section of a page, by its heading."""
+    found = re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return {heading: coded_rows(inside) for heading, inside in found}
+
+
+def test_every_name_of_the_kit_is_documented():
+    """Each public name of the receiver kit has its row, word for word, and no row is of a name that is none."""
+    found = sections(page("sdk"))
+    outcomes, errors = found.pop("Outcomes"), found.pop("Errors")
+    assert found == reference.kit_sections()
+    assert outcomes == reference.outcome_rows()
+    starts = [f"| `{reason}` | `{name}` | " for reason, name in reference.kit_reasons().items()]
+    assert [row[: len(start)] for row, start in zip(errors, starts, strict=True)] == starts
+
+
+def test_the_code_of_the_kits_page_is_code():
+    """Each piece of Python in the page can be compiled, and what it imports is there."""
+    text = (DOCS / "how-to" / "receive-in-your-application.md").read_text(encoding="utf-8")
+    pieces = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(pieces) == 4
+    for piece in pieces:
+        compile(piece, "page", "exec")
+        exec("\n".join(line for line in piece.splitlines() if line.startswith("from ")), {})
+
+
 def test_every_link_leads_somewhere():
     """Each relative link of a page leads to a file of the project."""
     broken = []

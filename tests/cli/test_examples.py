@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,10 +21,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @contextlib.contextmanager
-def receiver(name: str, secret: str, port: int) -> Iterator[subprocess.Popen[str]]:
+def receiver(name: str, secret: str, port: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """An example that receives, listening."""
     environment = {**os.environ, "WEBHOOK_SECRET": secret, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(EXAMPLES / name), str(port)]
+    command = [sys.executable, str(EXAMPLES / name), str(port), *arguments]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         end_s = time.monotonic() + 20
@@ -54,7 +55,10 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(text)
 
 
-@pytest.mark.parametrize("name", ["receive.py", "receive_fastapi.py"])
+RECEIVERS = ["receive.py", *(f"receive_{one}.py" for one in ("asgi", "django", "fastapi", "flask", "wsgi"))]
+
+
+@pytest.mark.parametrize("name", RECEIVERS)
 def test_what_is_published_is_received_once(cli, server, name):
     """An event goes from one example to the other; what is not signed gets 401, and a repeat is not taken twice."""
     port, uid = free_port(), name.replace(".", "-")
@@ -72,6 +76,42 @@ def test_what_is_published_is_received_once(cli, server, name):
         second = subprocess.run([*command[:3], '{"order_id": "A-2"}'], check=True, capture_output=True, timeout=30)
         assert read_until(process, event_id[:4]).endswith('{"order_id": "A-2"}\n')
         assert second.returncode == 0
+
+
+def test_the_inbox_handles_once_and_confirms(cli, server, tmp_path):
+    """An order is committed once with what its handler wrote, confirmed, and a faulty one is a dead letter that is
+    rejected."""
+    port, path = free_port(), str(tmp_path / "inbox.db")
+    url = f"http://127.0.0.1:{port}/hook"
+    cli("endpoints", "create", url, "--uid", "inbox", "-t", "order.inbox", "--confirm-within-s", "600")
+    spec = '{"retry": {"schedule_s": [1], "on": {"answer_rejected": "fail"}}}'
+    assert cli("endpoints", "update", "inbox", "--spec", spec).code == 0
+    secret = cli("endpoints", "secret", "inbox").out.strip()
+    with receiver("inbox.py", secret, port, path) as process:
+        good = cli("send", "order.inbox", '{"order_id": "A-1", "total": 1.5}', "--json").json["id"]
+        assert read_until(process, good) == f'{good} order.inbox {{"order_id": "A-1", "total": 1.5}}\n'
+        assert state_of(cli, good, "delivered")
+        bad = cli("send", "order.inbox", '{"total": 1.5}', "--json").json["id"]
+        assert state_of(cli, bad, "failed")["reason"] == "answer_rejected"
+        assert httpx2.post(url, json={}, trust_env=False).status_code == 401
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT id, total FROM orders").fetchall() == [("A-1", 1.5)]
+    command = [sys.executable, str(EXAMPLES / "inbox.py")]
+    listed = subprocess.run([*command, "letters", path], check=True, capture_output=True, text=True, timeout=30)
+    key = f"standard_webhooks:{bad}"
+    assert listed.stdout == f"{key} order.inbox after 1 tries: GiveUp: an order has an order_id\n"
+    subprocess.run([*command, "retry", path, key], check=True, timeout=30)
+
+
+def state_of(cli, event_id: str, state: str) -> dict[str, object]:
+    """The one delivery of an event, once it has this state."""
+    end_s = time.monotonic() + 20
+    while True:
+        [row] = cli("deliveries", "ls", "--event", event_id, "--json").json["data"]
+        if row["state"] == state:
+            return row
+        assert time.monotonic() < end_s, row
+        time.sleep(0.05)
 
 
 def test_publish_says_why_it_was_refused(server):

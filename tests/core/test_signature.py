@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from hookline.core.endpoint import SigningKey
 from hookline.core.secret import make_signing_secret, public_key
-from hookline.core.signature import Signer, VerificationError, verify
+from hookline.core.signature import Signer
+from hookline.core.verification import VerificationError, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
+from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.queues.embedded import EmbeddedQueue
 from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.attempt import Exchange, Kind, Outcome, Timing
 from hookline.core.endpoint import Endpoint, EndpointSpec, EndpointState, Secrets, SigningKey
 from hookline.core.secret import Keyring
 from hookline.core.subscribe import encode_spec, parse_spec
+from hookline.core.verifiers.verdict import Fetch, Fetched
 from hookline.flow.answers import Answer
 from hookline.flow.engine import Engine, Limits
 from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
@@ -36,6 +38,8 @@ class SilentObserver:
         self.warnings: list[tuple[str, dict[str, object]]] = []
         self.changes: list[tuple[str, str]] = []
         self.commits: dict[str, int] = defaultdict(int)
+        self.outcomes: dict[tuple[str, str], int] = defaultdict(int)
+        self.rejections: dict[tuple[str, str], int] = defaultdict(int)
 
     def accepted(self, events: int, deliveries: int, duplicates: int) -> None: ...
     def refused(self, code: str) -> None: ...
@@ -45,6 +49,12 @@ class SilentObserver:
 
     def committed(self, kind: str, items: int, wait_s: float) -> None:
         self.commits[kind] += 1
+
+    def received(self, source: str, outcome: str, count: int) -> None:
+        self.outcomes[source, outcome] += count
+
+    def rejected(self, source: str, reason: str, **fields: object) -> None:
+        self.rejections[source, reason] += 1
 
     def endpoint_changed(self, endpoint: Endpoint, what: str, detail: str) -> None:
         self.changes.append((endpoint.public_id, what))
@@ -68,6 +78,8 @@ class ScriptedSender(CoroutineSender):
         self.gates: dict[str, asyncio.Event] = {}
         self.running: dict[str, int] = defaultdict(int)
         self.most: dict[str, int] = defaultdict(int)
+        self.content_type = b""
+        self.body = b""
 
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         return ()
@@ -91,8 +103,10 @@ class ScriptedSender(CoroutineSender):
             self.running[url] -= 1
         script = self.script[url]
         outcome = script.pop(0) if script else self.default.get(url, OK)
-        exchange = Exchange("POST", url, [(b"webhook-id", item.event.public_id.encode())], b"", b"", 0)
-        return [msgspec.structs.replace(outcome, timing=Timing(total_us=1000), exchange=exchange)]
+        headers = [(b"content-type", self.content_type)] if self.content_type else []
+        exchange = Exchange("POST", url, [(b"webhook-id", item.event.public_id.encode())], b"", b"", 0, headers)
+        answer = self.body if item.whole else None
+        return [msgspec.structs.replace(outcome, timing=Timing(total_us=1000), exchange=exchange, answer=answer)]
 
     async def verify(self, request: VerifyRequest) -> Consent:
         """What was told for the url, else consent; held back where the url has a gate."""
@@ -118,14 +132,31 @@ class Rig:
         self.observer = SilentObserver()
         self.keyring = Keyring([b"k" * 32])
         self.limits = limits or Limits()
+        self.far: dict[str, Fetched] = {}
+        self.fetched: list[str] = []
+        self.fetch_gates: dict[str, asyncio.Event] = {}
         self.engine = self._engine()
         self._made = 0
 
     def _engine(self) -> Engine:
         self.store = SqliteStore(str(self.path), self.clock, disk_free_min_bytes=0)
         return Engine(
-            self.store, {"http": self.sender}, EmbeddedQueue(), self.keyring, self.clock, self.observer, self.limits
+            self.store,
+            {"http": self.sender},
+            EmbeddedQueue(),
+            self.keyring,
+            self.clock,
+            self.observer,
+            self.limits,
+            KeptKeys(self._fetch, self.clock),
         )
+
+    async def _fetch(self, fetch: Fetch, _deadline_s: float, _group: str) -> Fetched:
+        """What was told for the url; nothing for any other."""
+        self.fetched.append(fetch.url)
+        if fetch.url in self.fetch_gates:
+            await self.fetch_gates[fetch.url].wait()
+        return self.far.get(fetch.url, Fetched(0, b""))
 
     async def start(self) -> None:
         await self.engine.start()

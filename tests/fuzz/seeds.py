@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tests.acceptance.hostile import AUTH, BODIES, CHUNKED_GOOD, EVENT, GOOD, HOST, JSON, REQUESTS, head
 from tests.adapters.senders.test_answer import COMPLETE, EXTRA, FAULTY
 from tests.core.test_publish_json import BROKEN
+from tests.core.verifiers.signed_requests import JSON_BODY, NOW_S, ROWS
 from tests.web.test_hostile_values import ENDPOINT, KEY, OF_EVENTS, REPLAY, TENANT
 
 SEED_BYTES_MAX = 4096
@@ -201,9 +203,45 @@ def _pairs(first: list[Any], second: list[Any]) -> list[bytes]:
     return [json.dumps(one).encode() + b"\n" + json.dumps(two).encode() for one in first for two in second]
 
 
+def verifiers() -> list[bytes]:
+    """The vectors of all providers, requests signed as they sign, and some schemes of one's own."""
+
+    def seed(asked: dict[str, Any], headers: Mapping[str, str], body: bytes) -> bytes:
+        lines = [json.dumps(asked), *(f"{name}: {value}" for name, value in headers.items())]
+        return "\n".join(lines).encode("latin-1") + b"\n\n" + body
+
+    path = Path(__file__).parents[1] / "core" / "verifiers" / "vectors.json"
+    vectors = json.loads(path.read_text(encoding="utf-8"))
+    asked = (
+        {"preset": one["provider"], **{key: one[key] for key in ("config", "now", "method", "url")}} for one in vectors
+    )
+    made = [seed(ask, one["headers"], one["body"].encode()) for ask, one in zip(asked, vectors, strict=True)]
+    post = {"method": "POST", "url": "https://h.example/in/x?key=k", "now": NOW_S}
+    made += [seed({"preset": row.name, "config": row.config_of(), **post}, row.headers(), JSON_BODY) for row in ROWS]
+    signed: dict[str, Any] = {
+        "scheme": "hmac",
+        "signature": "header:x-a",
+        "content": "{timestamp}.{header:x-b?}.{body}",
+    }
+    signed |= {"item_separator": ",", "field": "v1", "timestamp": "field:t", "encoding": "base64", "tolerance_s": None}
+    schemes: list[dict[str, Any]] = [
+        signed,
+        {"scheme": "hmac", "signature": "body:mac", "content": "{body:id}:{body:n?}", "each": "items.*", "key": "hex"},
+        {"scheme": "public_key", "signature": "form:sig", "algorithm": "rsa-sha256", "content": "{form:a}{url}"},
+        {"scheme": "client_certificate", "form": "pem", "header": "x-a"},
+        {"scheme": "jwt", "issuer": "https://i.example", "audience": "us", "algorithms": "HS256"},
+        {"scheme": "static", "header": "x-a", "query": "key"},
+        {"scheme": "basic"},
+    ]
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "X-A": "t=1760000000,v1=AAAA", "X-B": "b"}
+    config = {"secret": "00ff", "username": "u", "password": "p", "fingerprint": "00" * 32, "public_key": "AAAA"}
+    made += [seed({"scheme": one, "config": config, **post}, headers, b"sig=AAAA&a=b") for one in schemes]
+    return made
+
+
 SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     function.__name__: function
-    for function in (front, publication, answer, filters, schemas, proofs, configuration, texts)
+    for function in (front, publication, answer, filters, schemas, proofs, configuration, verifiers, texts)
 }
 _WORDS: Mapping[str, str] = {
     "front": "content-length: |transfer-encoding: chunked|\r\n|\r\n\r\n|0\r\n\r\n| HTTP/1.1|host: a|expect: 100-continue"
@@ -219,6 +257,9 @@ _WORDS: Mapping[str, str] = {
     "|enum|pattern|^a+$|format|uuid|date-time|minimum|maxLength|uniqueItems|contains|minContains|dependentSchemas"
     "|additionalProperties|unevaluatedProperties|unevaluatedItems|propertyNames|multipleOf|$anchor|$id|string|object"
     "|array|number|integer|null|boolean|dependentRequired|patternProperties|minItems|$dynamicRef|$dynamicAnchor",
+    "verifiers": "v1=|v0=|t=|ts=|h1=|sha256=|v1,|v1a,|Bearer |Basic |JWT |\n\n|\n|{|}|[|]|\"secret\"|\"config\"|null|whsec_|whpk_"
+    "|multipart/form-data; boundary=x|--x|application/x-www-form-urlencoded|signature=|timestamp=|token=|1760000000|=|==|&"
+    "|-----BEGIN CERTIFICATE-----|.|eyJhbGciOiJub25lIn0|OPTIONS|GET|HEAD|hub.mode=subscribe|challenge=|%|<!DOCTYPE|<a/>",
     "proofs": "whsec_|whsk_|whpk_|good|now|v1,|v1a,| |=|==|msg_1|.|1790000000",
     "configuration": "url|event_types|filter|retry|schedule_s|first_s|factor|attempts|wait_s_max|jitter|on|preset|five|5xx"
     "|409|timeout|fail|disable|escalate|headers|auth|kind|bearer|token|secret|rate|n|per_s|burst|format|order|verify"

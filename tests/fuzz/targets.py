@@ -46,6 +46,7 @@ TARGETS = {
         Target("proofs", "signatures and secrets", "bytes"),
         Target("schemas", "JSON Schemas over payloads", "lines"),
         Target("configuration", "endpoints, retries, keys, tenants, replays, merge patches", "lines"),
+        Target("verifiers", "inbound webhooks of every provider, and schemes of one's own", "message"),
         Target("texts", "URLs, addresses, times, cursors, headers, event streams", "bytes"),
     )
 }

@@ -31,12 +31,14 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
 from hookline.flow.key_guard import KeyGuard
 from hookline.flow.keys import Keys
+from hookline.flow.quarantine import Quarantine
 from hookline.flow.registry import Registry
 from hookline.flow.replay_steps import Steps
 from hookline.flow.replay_worker import ReplayWorker
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.slots import Destinations, Slots
+from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.flow.try_out import TryOut
@@ -195,6 +197,8 @@ def services(
             "try_out": TryOut(registry, catalogue, aside, maker, store.now_ms, clock, verification.accept),
             "confirm": Confirm(store, keyring.tokens(PURPOSE)),
             "event_types": EventTypes(store, registry, catalogue),
+            "sources": Sources(store, registry, catalogue, keyring, clock, maker, PUBLIC_URL),
+            "quarantine": Quarantine(store, registry, catalogue, maker, notify, lambda: None, observer),
             "backups": Backups(store, store.path + "-backup", observer),
             "live": Live(store, registry, clock, observer, shown(registry)),
             "tenants": Tenants(store, registry, catalogue),

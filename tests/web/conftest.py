@@ -69,6 +69,8 @@ class NotedObserver:
     def fact(self, name: str, **fields: object) -> None:
         self.facts.append(name)
 
+    def accepted(self, events: int, deliveries: int, duplicates: int) -> None: ...
+
     def refused(self, code: str) -> None:
         self.refusals.append(code)
 
@@ -175,7 +177,13 @@ async def make_rig() -> AsyncIterator[RigMaker]:
     rigs: list[Rig] = []
 
     async def make(
-        app: Any = echo_app, tls: Any = None, proxies: Any = None, address_rate: Any = None, **limits: Any
+        app: Any = echo_app,
+        tls: Any = None,
+        proxies: Any = None,
+        address_rate: Any = None,
+        receiver: Any = None,
+        public_url: str = "",
+        **limits: Any,
     ) -> Rig:
         publisher, observer = ToldPublisher(), NotedObserver()
         authority, bounds = Authority(operator_keys(KEY)), Limits(**limits)
@@ -188,6 +196,8 @@ async def make_rig() -> AsyncIterator[RigMaker]:
             tls=tls,
             proxies=proxies,
             address_rate=address_rate,
+            receiver=receiver,
+            public_url=public_url,
         )
         addresses = await front.start("127.0.0.1", 0)
         rig = Rig(front, publisher, observer, addresses[0][1])

@@ -97,7 +97,7 @@ async def test_publish_as_an_ordinary_route(api):
         ("GET", "/v1/nothing", 404, None),
         ("GET", "/v1/events/", 404, None),
         ("GET", "/", 404, None),
-        ("GET", "/v1/sources", 404, None),
+        ("GET", "/v1/sources/nothing", 404, None),
         ("OPTIONS", "/v1/events", 204, "GET, HEAD, OPTIONS, POST"),
         ("OPTIONS", "/v1/endpoints/x/secret/rotate", 204, "OPTIONS, POST"),
         ("OPTIONS", "/nothing", 404, None),

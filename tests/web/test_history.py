@@ -44,6 +44,36 @@ async def test_event_that_is_not_json(api, content_type, data):
     assert "data" not in document
 
 
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        ("application/json", b' {"a": 1.50}\r\n'),
+        ("text/html", b"<script>alert(1)</script>"),
+        ("application/octet-stream", bytes(range(256))),
+        ("text/plain; charset=latin-1", b""),
+    ],
+)
+async def test_the_payload_alone(api, content_type, data):
+    """The payload's route gives its very bytes with its own content type, as a file that no browser runs."""
+    event = await api.event(data=data, content_type=content_type)
+    answer = await api.client.get(f"/v1/events/{event.public_id}/payload")
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, data, content_type)
+    assert answer.headers["content-disposition"] == "attachment"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["content-length"] == str(len(data))
+
+
+async def test_no_payload(api):
+    """An event that is not there, is another tenant's, or was erased has no payload: 404."""
+    event = await api.event(data=b"x", content_type="text/plain")
+    await api.refused("GET", f"/v1/events/{MISSING['evt']}/payload", "not_found")
+    other = {"Hookline-Tenant": "other"}
+    await api.refused("GET", f"/v1/events/{event.public_id}/payload", "not_found", headers=other)
+    await api.call("DELETE", f"/v1/events/{event.public_id}/payload", 200)
+    await api.refused("GET", f"/v1/events/{event.public_id}/payload", "not_found")
+
+
 async def test_list_events(api):
     """Events are listed newest first, without payloads, by every filter, page by page."""
     made = []

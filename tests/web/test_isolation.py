@@ -17,7 +17,9 @@ from tests.web.api import Api
 
 from hookline.core import ids
 from hookline.core.delivery import State
-from hookline.ports.store import Keep
+from hookline.core.event import Event
+from hookline.core.rejection import rejection
+from hookline.ports.store import AcceptRequest, Keep, NewEvent, NewQuarantine, RejectionRow
 
 DOCUMENT = openapi_document()
 OPERATIONS = [(method.upper(), path, op) for path, item in DOCUMENT["paths"].items() for method, op in item.items()]
@@ -30,6 +32,8 @@ KINDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("event-types", "name"): ("event_type",),
     ("tenants", "tenant"): ("tenant",),
     ("keys", "id"): ("key",),
+    ("sources", "source"): ("source", "source_name", "source_uid"),
+    ("sources", "id"): ("quarantined",),
     ("confirm", "token"): ("token",),
     ("endpoint-consent", "token"): ("token",),
 }
@@ -46,10 +50,12 @@ BODIES: Mapping[str, dict[str, Any]] = {
     "POST /v1/confirm/{token}": {"status": "success"},
     "POST /v1/endpoints": {"url": "https://a.example/"},
     "POST /v1/replays": {"filter": {"state": "failed"}, "dry_run": True},
+    "POST /v1/sources": {"name": "new", "verifier": "none", "answer": {"after": "delivered"}},
+    "PATCH /v1/sources/{source}": {"answer": {"after": "delivered"}},
 }
 """What a body needs at least; others need nothing."""
-NOT_LISTS = ("/v1/stats", "/v1/stream")
-"""Counts; and a stream has no end: what it shows to whom is tested in `test_stream`."""
+NOT_LISTS = ("/v1/stats", "/v1/stream", "/v1/source-presets")
+"""Counts; a stream has no end: what it shows to whom is tested in `test_stream`; providers are nobody's."""
 REFERRING = 5
 """At least so many members of bodies refer to something: else they are not found any more."""
 
@@ -85,19 +91,42 @@ async def fill(api: Api, tenant: str, marker: str) -> Things:
     event_type = await make("/v1/event-types", 201, name=f"{marker}.created", description=marker)
     event = await api.event([endpoint], tenant=tenant, type=f"{marker}.created", source=marker, subject=marker)
     delivery_id = await api.attempt(event, endpoint, State.DELIVERED)
+    source = await make(
+        "/v1/sources", 201, name=f"{marker}-in", uid=f"{marker}-source", verifier="none", description=marker
+    )
+    quarantined_id = await put_aside(api, tenant, source, marker)
     replay = await make("/v1/replays", 202, filter={"type": f"{marker}.created", "state": "failed"})
     things.key = key["key"]
     things.made = {
         "key": key["id"], "endpoint": endpoint["id"], "uid": endpoint["uid"], "event_type": event_type["name"],
         "event": event.public_id, "delivery": delivery_id, "replay": replay["id"], "tenant": tenant,
+        "source": source["id"], "source_name": source["name"], "source_uid": source["uid"],
+        "quarantined": quarantined_id,
     }  # fmt: skip
     return things
+
+
+async def put_aside(api: Api, tenant: str, source: Mapping[str, Any], marker: str) -> str:
+    """Put a request into the source's quarantine, and another one into its log; the id of the first."""
+    source_id = ids.parse(ids.SOURCE, source["id"])
+    assert source_id is not None
+    refused = rejection(
+        request_id=marker, status=401, reason="wrong_signature", detail=marker, method="POST", target="/in/x",
+        client="192.0.2.1", size_bytes=1, headers=[],
+    )  # fmt: skip
+    await api.store.add_rejections([RejectionRow(api.ids.make(api.store.now_ms()), source_id, refused.pack())])
+    event = Event(api.ids.make(api.store.now_ms()), tenant, f"{marker}.bad", b"{}")
+    item = NewEvent(event, quarantine=NewQuarantine(source_id, b"{}"))
+    await api.store.accept([AcceptRequest(tenant, [item])], api.registry.version)
+    return ids.text(ids.QUARANTINED, event.id)
 
 
 async def remove(api: Api, things: Things) -> None:
     """Delete all that was made, each as its kind is deleted: on request, or by retention."""
     acting = {"hookline-tenant": things.tenant}
-    for path in ("endpoints/" + things.made["endpoint"], "event-types/" + things.made["event_type"],
+    source = "sources/" + things.made["source"]
+    of_source = (f"{source}/quarantine/{things.made['quarantined']}", source)
+    for path in (*of_source, "endpoints/" + things.made["endpoint"], "event-types/" + things.made["event_type"],
                  "keys/" + things.made["key"]):  # fmt: skip
         await api.call("DELETE", f"/v1/{path}", 204, headers=acting)
     await api.call("POST", f"/v1/replays/{things.made['replay']}/cancel", 200, headers=acting)
@@ -121,6 +150,7 @@ class World:
             "event": ids.text(ids.EVENT, b"\x01" * 12), "delivery": ids.text(ids.DELIVERY, b"\x01" * 16),
             "endpoint": ids.text(ids.ENDPOINT, b"\x01" * 12), "key": ids.text(ids.KEY, b"\x01" * 12),
             "replay": ids.text(ids.REPLAY, b"\x01" * 12), "token": "A" * 43,
+            "source": ids.text(ids.SOURCE, b"\x01" * 12), "quarantined": ids.text(ids.QUARANTINED, b"\x01" * 12),
         }  # fmt: skip
         found = [things.made[kind] for things in (self.theirs, self.gone) if kind in things.made]
         return [*found, never.get(kind, "never-was"), "nonsense"]
@@ -175,6 +205,14 @@ def kinds(path: str, name: str) -> tuple[str, ...]:
     return KINDS[collection, name]
 
 
+def with_own(world: World, path: str) -> str:
+    """The path with one's own in the place of every parameter that is left."""
+    for name in [part.strip("{}") for part in path.split("/") if part.startswith("{")]:
+        kind = kinds(path, name)[0]
+        path = path.replace(f"{{{name}}}", world.mine.made.get(kind, "never-was"))
+    return path
+
+
 WITH_PATH = [(m, p, op) for m, p, op in OPERATIONS if parameters(op, "path")]
 WITH_QUERY = [(m, p, name) for m, p, op in OPERATIONS for name in parameters(op, "query") if name in OF_PARAMETERS]
 LISTS = [(m, p) for m, p, op in OPERATIONS if m == "GET" and not parameters(op, "path") and op.get("security") != []]
@@ -217,12 +255,12 @@ async def test_what_is_in_the_path(world: World):
     """Another's, a deleted, an unknown id and what is none are 404 on every route, the same byte for byte."""
     wrong: dict[str, Any] = {}
     for method, path, op in WITH_PATH:
-        (name,) = parameters(op, "path")
         answers = {}
-        for kind in kinds(path, name):
-            for value in world.strangers(kind):
-                asked = path.replace(f"{{{name}}}", value)
-                answers[value] = await world.ask(world.mine, method, asked, json=body_of(method, path, op))
+        for name in parameters(op, "path"):
+            for kind in kinds(path, name):
+                for value in world.strangers(kind):
+                    asked = with_own(world, path.replace(f"{{{name}}}", value))
+                    answers[name, value] = await world.ask(world.mine, method, asked, json=body_of(method, path, op))
         statuses = {answer[0] for answer in answers.values()}
         if statuses != {403 if path.startswith(OPERATOR_ONLY) else 404} or len(set(map(str, answers.values()))) > 1:
             wrong[title(method, path)] = answers
@@ -236,14 +274,19 @@ async def test_what_is_ones_own_is_found(world: World):
     """The same requests with one's own ids find something on every route: so the 404 of the others says something."""
     wrong: dict[str, Any] = {}
     for method, path, op in sorted(WITH_PATH, key=lambda operation: operation[0] == "DELETE"):
-        (name,) = parameters(op, "path")
-        for kind in kinds(path, name)[: 1 if method == "DELETE" else None]:  # what is deleted has no second name
+        name = parameters(op, "path")[0]
+        once = method == "DELETE" or path.endswith("/release")  # what is gone has no second name
+        for kind in kinds(path, name)[: 1 if once else None]:
             if kind not in world.mine.made or path.startswith(OPERATOR_ONLY):
                 continue
-            asked = path.replace(f"{{{name}}}", world.mine.made[kind])
+            asked = with_own(world, path.replace(f"{{{name}}}", world.mine.made[kind]))
             status, _, text = await world.ask(world.mine, method, asked, json=body_of(method, path, op))
             if status in (401, 403, 404) or status >= 500:
                 wrong[title(method, path)] = (status, text)
+            if path.endswith("/release"):  # there is to be one that can be dropped
+                mine = world.mine
+                source = {"id": mine.made["source"]}
+                mine.made["quarantined"] = await put_aside(world.api, mine.tenant, source, mine.marker)
     assert not wrong, wrong
 
 
@@ -266,9 +309,7 @@ async def test_what_is_in_the_body(world: World):
     """A body that names another's, a deleted or an unknown one is answered the same, and changes nothing there."""
     wrong: dict[str, Any] = {}
     for method, path, at in referring():
-        asked = path
-        for name in (part.strip("{}") for part in path.split("/") if part.startswith("{")):
-            asked = asked.replace(f"{{{name}}}", world.mine.made[kinds(path, name)[0]])
+        asked = with_own(world, path)
         for kind in OF_MEMBERS[at[-1]]:
             answers = set()
             for value in world.strangers(kind)[:3]:

@@ -23,11 +23,11 @@ from hookline.testing.clock import ToldClock
 from hookline.web.address_rate import AddressRate
 from hookline.web.auth import PUBLISH, READ, Authority
 from hookline.web.client_address import Proxies
-from hookline.web.connection import Shared
 from hookline.web.known_head import HEAD_BYTES_MAX, LESSONS_MAX, KnownHead, learn
 from hookline.web.limits import Limits
 from hookline.web.protocol import FrontProtocol
 from hookline.web.publish import Admission
+from hookline.web.shared import Shared
 
 HEAD = b"POST /v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %b\r\nContent-Type: application/json\r\n"
 OPERATOR, ISSUED, LIMITED, ENDING = b"operators-own-key", b"issued-key-0", b"limited-key-0", b"ending-key-0"

@@ -151,12 +151,13 @@ async def test_filters(api):
         {"endpoint": endpoint["id"], "kind": "attempt"},
         {"kind": "endpoint,event", "type": "order.*"},
         {"state": "paused"},
+        {"source": "/in/shop"},
     ]
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(following(api, **query)) for query in queries]
         last = await stack.enter_async_context(following(api))
         event = await api.event([endpoint, other])
-        await api.event(type="invoice.paid")
+        await api.event(type="invoice.paid", source="/in/shop")
         for one in (endpoint, other):
             await api.attempt(event, one, State.DELIVERED)
         await last.count(4)
@@ -169,6 +170,7 @@ async def test_filters(api):
             ["attempt"],
             ["event"],
             ["endpoint"],
+            ["event"],
         ]
     async with following(api, event=event.public_id) as stream:
         await api.event()

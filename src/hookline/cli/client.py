@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -68,7 +68,7 @@ class Client:
                 timeout=TIMEOUT_S,
                 trust_env=False,
                 transport=transport,
-                verify=_trusted() if url.startswith("https://") else False,  # a context for nothing costs 20 ms
+                verify=trusted() if url.startswith("https://") else False,  # a context for nothing costs 20 ms
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise usage(f"{url!r} or the key cannot be used: {error}") from None
@@ -104,6 +104,18 @@ class Client:
         except (httpx2.InvalidURL, UnicodeEncodeError) as error:
             raise usage(f"this cannot be sent: {error}") from None
         return self._read(response)
+
+    def content(self, path: str) -> bytes:
+        """The very bytes of an answer that need not be JSON."""
+        import httpx2
+
+        try:
+            response = self._http.get(path, headers={"accept": "*/*"})
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            self._read(response)
+        return response.content
 
     @contextmanager
     def stream(
@@ -148,13 +160,14 @@ class Client:
         limit: int,
         columns: Sequence[str],
         empty: str,
+        shown: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
-        """Print a list: a table, or a document as the API gives it."""
+        """Print a list: a table (of its rows, or of what `shown` makes of each), or a document as the API gives it."""
         rows, cursor = self.pages(path, params, limit)
         if terminal.json:
             terminal.document({"data": rows, "next": cursor})
             return
-        terminal.table(columns, rows, empty)
+        terminal.table(columns, rows if shown is None else [shown(row) for row in rows], empty)
         if cursor is not None:
             terminal.note(f"There are more; --limit 0 shows all, --limit {2 * limit} twice as many.")
 
@@ -201,7 +214,7 @@ class Client:
         return line
 
 
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """What is trusted of servers: the system's certificates, and those in HOOKLINE_CA_FILE."""
     import httpx2
 

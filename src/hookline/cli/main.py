@@ -20,6 +20,7 @@ from hookline.cli import (
     event_types,
     events,
     keys,
+    listen,
     migrate,
     openapi,
     replay,
@@ -28,7 +29,9 @@ from hookline.cli import (
     send,
     serve,
     sign,
+    simulate,
     sink,
+    sources,
     tail,
     tenants,
     verify,
@@ -79,9 +82,11 @@ def everywhere(
     terminal.debug = debug
 
 
-for _command in (serve, demo, send, tail, sink, replay, sign, verify, backup, restore, openapi, version):
+for _command in (
+    serve, demo, send, simulate, tail, listen, sink, replay, sign, verify, backup, restore, openapi, version,
+):  # fmt: skip
     _command.add_to(app)
-for _group in (events, deliveries, replays, endpoints, event_types, tenants, keys, config, migrate):
+for _group in (events, deliveries, replays, endpoints, event_types, sources, tenants, keys, config, migrate):
     app.add_typer(_group.app, cls=Group)
     for _info in _group.app.registered_commands:
         _info.epilog = EVERYWHERE

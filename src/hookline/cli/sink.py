@@ -132,7 +132,7 @@ class Sink:
         """Why the signature is not good; None when it is, or when there is no secret to tell."""
         if not self._secrets:
             return None
-        from hookline.core.signature import VerificationError, verify
+        from hookline.core.verification import VerificationError, verify
 
         try:
             verify(request.body, request.headers, self._secrets, now_s=request.at_s)

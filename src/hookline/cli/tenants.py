@@ -77,7 +77,7 @@ def update(
 
 @app.command()
 def delete(tenant_id: TenantId) -> None:
-    """Delete a tenant with its endpoints, keys and event types, at once; its history expires."""
+    """Delete a tenant with its endpoints, sources, keys and event types, at once; its history expires."""
     with Client() as client:
         terminal.done(client.call("DELETE", path("tenants", tenant_id)), f"{tenant_id} is deleted")
 

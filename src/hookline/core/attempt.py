@@ -242,6 +242,8 @@ class Outcome(msgspec.Struct, gc=False):
     """What was sent and what came back. `Raw`: packed already (`Exchange` as MessagePack), which is cheaper to keep."""
     started: bool = True
     """False: nothing was sent and no try was used up (the sender had no room or is closing)."""
+    answer: bytes | None = None
+    """All that was read of the answer's body, where the item asked for it (`ports.sender.Item.whole`)."""
 
     @property
     def seen(self) -> Exchange | None:

@@ -13,13 +13,15 @@ member of a JSON object as it is; the format `standard` sends it as `raw` does. 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from hookline.core import cloudevents
 from hookline.core.attempt import Body, BodyEncoding
 from hookline.core.event import JSON, Event
-from hookline.core.json_text import is_json, parse
+from hookline.core.json_text import is_json, media_type, parse
+from hookline.core.mapped import MappedError, kind_of, value_of
 from hookline.core.page import format_time
 
 FORMATS = ("standard", "raw", "cloudevents", "cloudevents-binary")
@@ -80,8 +82,9 @@ def event_document(event: Event, *, data: bool = True) -> dict[str, object]:
     """The event as filters see it: `id source type subject time data` and its extension attributes.
 
     As in CloudEvents, `id` is the publisher's own or ours and `time` may be that of the acceptance; `source` and
-    `subject` are absent where there is none, and so is `data` where the payload is not JSON, or where `data` says
-    that no filter asks for it (`Filter.needs_data`), which saves the reading. Never raises.
+    `subject` are absent where there is none, and so is `data` where the payload cannot be read (JSON as it is, forms
+    and XML as `core.mapped` has them, text where it is a JSON object or array), or where `data` says that no filter
+    asks for it (`Filter.needs_data`), which saves the reading. Never raises.
     """
     document: dict[str, object] = dict(event.extensions) if event.extensions else {}
     document["id"] = event.source_id or event.public_id
@@ -91,9 +94,26 @@ def event_document(event: Event, *, data: bool = True) -> dict[str, object]:
         document["source"] = event.source
     if event.subject is not None:
         document["subject"] = event.subject
-    if data and event.data and is_json(event.content_type):
-        try:
-            document["data"] = parse(event.data)
-        except ValueError:
-            pass  # it says it is JSON and is not: nothing to ask for
+    if data and event.data:
+        found = readable(event.content_type, event.data)
+        if found is not NOTHING:
+            document["data"] = found
     return document
+
+
+NOTHING: Final = object()
+
+
+def readable(content_type: str, data: bytes) -> object:
+    """A payload as a value for filters and schemas; `NOTHING` where it cannot be read as one. Never raises."""
+    try:
+        if is_json(content_type):
+            return parse(data)
+        if kind_of(content_type):
+            return value_of(content_type, data)
+        # SNS and others say text/plain of JSON.
+        if media_type(content_type)[0] == "text/plain" and data.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
+            return parse(data)
+    except (MappedError, ValueError):
+        pass  # it is not what it says: nothing to ask for
+    return NOTHING

@@ -42,6 +42,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "too_deep": 422,
     # what a person configures
     "invalid_endpoint": 422,
+    "invalid_source": 422,
     "invalid_filter": 422,
     "invalid_retry": 422,
     "invalid_header": 422,
@@ -57,6 +58,9 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "invalid_key": 422,
     "invalid_replay": 422,
     "invalid_confirmation": 422,
+    # what comes in from a provider
+    "unverified": 401,
+    "invalid_payload": 400,
     # ourselves
     "rate_limited": 429,
     "unavailable": 503,

@@ -10,6 +10,18 @@ JSON = "application/json"
 TENANT_DEFAULT = "default"
 
 
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The inbound request that an event came in by. New fields go to the end: it is stored in this form."""
+
+    source: str
+    """The name of the source."""
+    request_id: str
+    """`req_…`: the same for all events of one request."""
+    method: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """Those that the source keeps, in order, names in lower case; never a credential."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One accepted (or about to be accepted) event. Immutable.
 
@@ -41,6 +53,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     tracestate: str | None = None
     dataschema: str | None = None
     extensions: dict[str, str | int | bool] | None = None
+    inbound: Origin | None = None
+    """None: it was published, or made here."""
     erased: bool = False
     """Its payload was erased on request: `data` is empty, and it is never sent again."""
 

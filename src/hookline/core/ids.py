@@ -3,7 +3,7 @@
     event     12 bytes   6 milliseconds since 1970, 2 counter, 4 random of the process
     delivery  16 bytes   its event's 12, then 4 that number the deliveries of the event from 1
     attempt   20 bytes   its delivery's 16, then the 4 of the fence it ran under
-    endpoint  12 bytes   like an event; so are keys and replays
+    endpoint  12 bytes   like an event; so are keys, replays, sources, quarantined requests and rejections
 
 So the deliveries of an event are one range of keys, an index that need not be kept. A replay is a delivery
 with 12 bytes of its own. Inside the program ids are bytes; outside they are a prefix and lower-case hex.
@@ -19,6 +19,9 @@ DELIVERY: Final = "dlv_"
 ATTEMPT: Final = "att_"
 KEY: Final = "key_"
 REPLAY: Final = "rpl_"
+SOURCE: Final = "src_"
+QUARANTINED: Final = "qrn_"
+REJECTION: Final = "rej_"
 
 ROOT_BYTES: Final = 12
 DELIVERY_BYTES: Final = 16
@@ -30,6 +33,9 @@ _LENGTHS: Final = {
     ATTEMPT: ATTEMPT_BYTES,
     KEY: ROOT_BYTES,
     REPLAY: ROOT_BYTES,
+    SOURCE: ROOT_BYTES,
+    QUARANTINED: ROOT_BYTES,
+    REJECTION: ROOT_BYTES,
 }
 _COUNTER_BITS: Final = 16
 

@@ -1,11 +1,4 @@
-"""Secrets: the text forms of signing keys (Standard Webhooks), and how secrets are sealed for the store.
-
-    whsec_ + base64    HMAC-SHA256 key; made by us: 32 random bytes, given to us: 1 to 1,024 bytes
-    whsk_  + base64    Ed25519 secret key: the 32-byte seed, or 64 bytes (seed, then public key)
-    whpk_  + base64    Ed25519 public key, 32 bytes
-
-base64 is the standard alphabet, with or without padding; nothing else is let through.
-"""
+"""Secrets: signing keys made of their text forms (`core.signing_key`), and how secrets are sealed for the store."""
 
 from __future__ import annotations
 
@@ -20,12 +13,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hookline.core.confirm import Tokens
 from hookline.core.errors import Refusal
+from hookline.core.signing_key import (
+    HMAC_PREFIX,
+    PUBLIC_PREFIX,
+    SIGNING_PREFIX,
+    hmac_key,
+    signing_bytes,
+    verifying_bytes,
+)
 
-HMAC_PREFIX: Final = "whsec_"
-SIGNING_PREFIX: Final = "whsk_"
-PUBLIC_PREFIX: Final = "whpk_"
 RANDOM_BYTES: Final = 32
-HMAC_BYTES_MAX: Final = 1024
 MASK: Final = "***"
 
 # ---------------------------------------------------------------------------------------------- signing keys
@@ -48,19 +45,9 @@ def check_signing_secret(text: str, *, pointer: str = "/secret") -> None:
         raise Refusal("invalid_secret", str(error), pointer=pointer) from None
 
 
-def hmac_key(text: str) -> bytes:
-    """The key of a `whsec_…`. Raises `ValueError` with a sentence that does not repeat the secret."""
-    key = _decode(text, HMAC_PREFIX)
-    if not 1 <= len(key) <= HMAC_BYTES_MAX:
-        raise ValueError(f"A whsec_ secret has 1 to {HMAC_BYTES_MAX} bytes.")
-    return key
-
-
 def signing_key(text: str) -> Ed25519PrivateKey:
     """The key of a `whsk_…`. Raises `ValueError` with a sentence that does not repeat the secret."""
-    key = _decode(text, SIGNING_PREFIX)
-    if len(key) not in (32, 64):
-        raise ValueError("A whsk_ secret has 32 bytes (the seed) or 64 (seed and public key).")
+    key = signing_bytes(text)
     private = Ed25519PrivateKey.from_private_bytes(key[:32])
     if len(key) == 64 and private.public_key().public_bytes_raw() != key[32:]:
         raise ValueError("The two halves of this whsk_ secret do not belong together.")
@@ -69,10 +56,7 @@ def signing_key(text: str) -> Ed25519PrivateKey:
 
 def verifying_key(text: str) -> Ed25519PublicKey:
     """The key of a `whpk_…`. Raises `ValueError`."""
-    key = _decode(text, PUBLIC_PREFIX)
-    if len(key) != 32:
-        raise ValueError("A whpk_ key has 32 bytes.")
-    return Ed25519PublicKey.from_public_bytes(key)
+    return Ed25519PublicKey.from_public_bytes(verifying_bytes(text))
 
 
 def public_key(text: str) -> str | None:
@@ -90,22 +74,6 @@ def mask(text: str) -> str:
 
 def _base64(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode("ascii")
-
-
-def _decode(text: str, prefix: str) -> bytes:
-    if not text.startswith(prefix):
-        raise ValueError("A signing secret begins with whsec_ (HMAC-SHA256) or whsk_ (Ed25519).")
-    digits = text[len(prefix) :]
-    if len(digits) > 2 * HMAC_BYTES_MAX or not digits.isascii():
-        raise ValueError(f"The part after {prefix} is not correct base64.")
-    unpadded = digits.rstrip("=")
-    padded = unpadded + "=" * (-len(unpadded) % 4)
-    if digits not in (unpadded, padded):
-        raise ValueError(f"The part after {prefix} is not correctly padded.")
-    try:
-        return binascii.a2b_base64(padded, strict_mode=True)
-    except binascii.Error:
-        raise ValueError(f"The part after {prefix} is not correct base64.") from None
 
 
 # --------------------------------------------------------------------------------------------------- at rest

@@ -10,8 +10,6 @@ The headers of an endpoint are checked in `core.request_headers`.
 from __future__ import annotations
 
 import base64
-import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -19,21 +17,19 @@ import msgspec
 
 from hookline.core import ids
 from hookline.core.address import parse_url
+from hookline.core.configuration import check_document, check_metadata, check_uid
 from hookline.core.endpoint import AuthSpec, Endpoint, EndpointSpec, EndpointState, Secrets
 from hookline.core.errors import Refusal
 from hookline.core.event_type import check_pattern
 from hookline.core.filter import compile_filter
-from hookline.core.json_text import check_depth, check_syntax, check_utf8, cut, decoded, pointer
+from hookline.core.json_text import decoded, pointer
 from hookline.core.merge_patch import merged
 from hookline.core.request_headers import check_credential_header, check_headers, is_text
 from hookline.core.retry import parse_retry
 from hookline.core.secret import MASK, check_signing_secret
 from hookline.core.success import parse_success
 
-SPEC_BYTES_MAX: Final = 256 * 1024
 CONFIG_BYTES_MAX: Final = 16 * 1024
-METADATA_KEY_CHARS_MAX: Final = 64
-METADATA_VALUE_CHARS_MAX: Final = 1024
 
 _CODE_BY_MEMBER: Final = {
     "filter": "invalid_filter",
@@ -45,7 +41,6 @@ _CODE_BY_MEMBER: Final = {
 _AUTH_MEMBERS: Final = {"bearer": ("token",), "basic": ("username", "password"), "api_key": ("header", "value")}
 _AUTH_ALL: Final = ("token", "username", "password", "header", "value")
 _AUTH_SHOWN: Final = frozenset({"header"})
-_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(EndpointSpec)
@@ -60,28 +55,10 @@ def parse_spec(body: bytes) -> EndpointSpec:
     Raises `Refusal` with a pointer: `malformed_json` (also for a repeated name), `unknown_field`, and the code of
     the member at fault. At most 256 KiB.
     """
-    _check_json(body)
+    check_document(body, "An endpoint")
     spec = _decoded(body)
     keep_auth(spec, None)
     return spec
-
-
-def _check_json(body: bytes) -> None:
-    if len(body) > SPEC_BYTES_MAX:
-        raise Refusal("payload_too_large", f"An endpoint is at most {SPEC_BYTES_MAX // 1024} KiB of JSON.")
-    check_utf8(body)
-    check_syntax(body)
-    check_depth(body)
-    # Numbers do not matter here, and would be slow with many digits.
-    json.loads(body.decode(), object_pairs_hook=_refuse_repeated, parse_int=len, parse_float=len)
-
-
-def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise Refusal("malformed_json", f"The name {cut(name, 64)!r} is there twice in one object.")
-        seen.add(name)
 
 
 def _decoded(body: bytes) -> EndpointSpec:
@@ -102,7 +79,7 @@ def merge_patch(spec: EndpointSpec, body: bytes) -> EndpointSpec:
     not merged. Where `auth` is not patched, or comes back masked as it was shown, the result has it masked: see
     `keep_auth`. Raises `Refusal`.
     """
-    _check_json(body)
+    check_document(body, "An endpoint")
     patch = decoded(_decode_object, body, code="invalid_endpoint", noun="endpoint")
     if "secret" in patch:
         detail = "A secret is changed by POST …/secret/rotate, so that both are valid for a while."
@@ -131,7 +108,7 @@ def check_spec(spec: EndpointSpec) -> None:
     if len(_encoder.encode(spec.config)) > CONFIG_BYTES_MAX:
         raise _refused(f"The config is larger than {CONFIG_BYTES_MAX // 1024} KiB.", "/config")
     if spec.uid is not None:
-        _check_uid(spec.uid)
+        check_uid(spec.uid, ids.ENDPOINT, "invalid_endpoint")
     _check_patterns(spec.event_types)
     if spec.filter is not None:
         compile_filter(spec.filter, pointer="/filter")
@@ -143,18 +120,11 @@ def check_spec(spec: EndpointSpec) -> None:
     parse_retry(spec.retry, pointer="/retry")
     parse_success(spec.success_when, pointer="/success_when")
     _lane(spec.order)
-    _check_metadata(spec.metadata)
+    check_metadata(spec.metadata, "invalid_endpoint")
 
 
 def _refused(detail: str, pointer: str) -> Refusal:
     return Refusal("invalid_endpoint", detail, pointer=pointer)
-
-
-def _check_uid(uid: str) -> None:
-    if not _UID.fullmatch(uid):
-        raise _refused("A uid is letters, digits and _ . : - and begins with a letter or digit.", "/uid")
-    if ids.parse(ids.ENDPOINT, uid) is not None:
-        raise _refused("A uid cannot look like an id (ep_…).", "/uid")
 
 
 def _check_patterns(patterns: list[str]) -> None:
@@ -205,15 +175,6 @@ def _lane(order: str | Mapping[str, Any] | None) -> Literal["wait", "skip"] | No
             return "skip"
         case _:
             raise _refused('"when_failed" is "wait" or "skip".', "/order/when_failed")
-
-
-def _check_metadata(metadata: Mapping[str, str]) -> None:
-    for name, value in metadata.items():
-        if not 1 <= len(name) <= METADATA_KEY_CHARS_MAX or not name.isprintable():
-            raise _refused(f"A name in metadata has 1 to {METADATA_KEY_CHARS_MAX} printable characters.", "/metadata")
-        if len(value) > METADATA_VALUE_CHARS_MAX:
-            detail = f"A value in metadata has at most {METADATA_VALUE_CHARS_MAX} characters."
-            raise _refused(detail, "/metadata" + pointer(name))
 
 
 # ---------------------------------------------------------------------------------------------- storing, showing

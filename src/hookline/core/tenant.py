@@ -11,9 +11,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from hookline.core.configuration import check_metadata
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
-from hookline.core.json_text import pointer
 
 TENANT_PATTERN: Final = r"^(?!\.\.?$)[A-Za-z0-9_.-]{1,64}$"
 """Not `.` and `..`: in a path they mean something else, and never arrive."""
@@ -23,8 +23,6 @@ TenantName = Annotated[str, Meta(extra_json_schema={"pattern": TENANT_PATTERN})]
 _TENANT: Final = re.compile(TENANT_PATTERN)
 RETENTION_S_MIN: Final = 1.0
 RETENTION_S_MAX: Final = 100 * 365 * 86_400.0
-METADATA_KEY_CHARS_MAX: Final = 64
-METADATA_VALUE_CHARS_MAX: Final = 1024
 
 
 def is_tenant(name: str) -> bool:
@@ -52,10 +50,4 @@ def check_spec(spec: TenantSpec) -> None:
     """All checks that need nothing but the spec; raises `Refusal` (`invalid_tenant`) with a pointer."""
     if not is_tenant(spec.id):
         raise Refusal("invalid_tenant", f"A tenant is {TENANT_RULE}.", pointer="/id")
-    for name, value in spec.metadata.items():
-        if not 1 <= len(name) <= METADATA_KEY_CHARS_MAX or not name.isprintable():
-            detail = f"A name in metadata has 1 to {METADATA_KEY_CHARS_MAX} printable characters."
-            raise Refusal("invalid_tenant", detail, pointer="/metadata")
-        if len(value) > METADATA_VALUE_CHARS_MAX:
-            detail = f"A value in metadata has at most {METADATA_VALUE_CHARS_MAX} characters."
-            raise Refusal("invalid_tenant", detail, pointer="/metadata" + pointer(name))
+    check_metadata(spec.metadata, "invalid_tenant")

@@ -17,7 +17,7 @@ from hookline.core.ids import IdMaker, delivery_id
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.asked import Asked, Question
 from hookline.flow.commits import SharedCommits
-from hookline.flow.prepare import Allowed, Pending, Prepare
+from hookline.flow.prepare import Allowed, Pending, Prepare, Received
 from hookline.flow.publish_rates import PublishRates
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import dedupe_key, idempotency_key
@@ -129,6 +129,16 @@ class Accept:
             return
         self._commits.put(tenant, pending, len(pending.events), pending.size_bytes, now_s)
 
+    def check_room(self, size_bytes: int) -> None:
+        """Raise `Refusal` (`draining`, `overloaded`) unless a request of this size would be taken now."""
+        self._bound(size_bytes, self._clock.monotonic_s())
+
+    def take(self, pending: Pending) -> None:
+        """Take the events of a request from a source, which are judged already; its `stored` or `done` is called once,
+        on the loop. `check_room` was asked before."""
+        now_s = self._clock.monotonic_s()
+        self._commits.put(pending.tenant, pending, len(pending.events), pending.size_bytes, now_s)
+
     def _ask(
         self, tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, done: Done, refusal: Refusal
     ) -> None:
@@ -198,8 +208,8 @@ class Accept:
                 continue
             late_s = (now_ms - pending.routed_ms) / 1000
             for item, outcome in zip(request.items, result.items, strict=True):
-                if outcome.duplicate:
-                    duplicates += 1
+                if outcome.duplicate or item.quarantine is not None:
+                    duplicates += outcome.duplicate
                     self._unused(item)
                     continue
                 events += 1
@@ -215,6 +225,10 @@ class Accept:
             refusal = Refusal("idempotency_key_reused", "This Idempotency-Key was used with another request.")
             self._observer.refused(refusal.code)
             self._answer(pending, refused(refusal))
+            return
+        if pending.received is not None:
+            assert pending.request is not None
+            pending.received.stored(pending.request.items, result.items)
             return
         note = unpack_note(result.note) if result.repeated else pending.note
         self._answer(pending, accepted(result.items, note))
@@ -236,6 +250,8 @@ class Accept:
         places = _places(pending)
         problems = sorted([*pending.note.problems, (places[error.item], msgspec.json.encode(refusal.problem()))])
         del pending.events[error.item]
+        if pending.received is not None:
+            del pending.received.quarantine[error.item]
         pending.note = Note(pending.note.batch, problems)
         await self._commit_some([pending])
 
@@ -260,6 +276,8 @@ class Accept:
         raise StoreUnavailable("The configuration changes too fast.")
 
     def _route(self, pending: Pending, now_ms: int, now_s: float) -> AcceptRequest:
+        if pending.received is not None:
+            return self._route_received(pending, pending.received, now_ms, now_s)
         items: list[NewEvent] = []
         rows = 0
         pending.routed_ms = now_ms
@@ -285,6 +303,33 @@ class Accept:
             items.append(item)
         note = pack_note(pending.note) if pending.idempotency is not None else b""
         return AcceptRequest(pending.tenant, items, pending.idempotency, note)
+
+    def _route_received(self, pending: Pending, received: Received, now_ms: int, now_s: float) -> AcceptRequest:
+        items: list[NewEvent] = []
+        rows = 0
+        pending.routed_ms = now_ms
+        for event, quarantine in zip(pending.events, received.quarantine, strict=True):
+            key = dedupe_key(event) if event.source_id is not None and received.dedupe_s > 0 else None
+            if quarantine is not None:
+                items.append(NewEvent(event, dedupe_key=key, dedupe_s=received.dedupe_s, quarantine=quarantine))
+                continue
+            try:
+                item = new_event(
+                    event,
+                    matches(event, self._registry),
+                    self._lease,
+                    dedupe_key=key,
+                    dedupe_s=received.dedupe_s,
+                    rows_before=rows,
+                    now_s=now_s,
+                )
+            except Exception:
+                for made in items:
+                    self._unused(made)
+                raise
+            rows += len(item.deliveries)
+            items.append(item)
+        return AcceptRequest(pending.tenant, items)
 
     def _give_back(self, batch: list[Pending]) -> None:
         for pending in batch:

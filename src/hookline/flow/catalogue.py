@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 from hookline.core import ids
 from hookline.core.errors import NotFound, Refusal
-from hookline.ports.store import EndpointRow, EventTypeRow, KeyRow, Page, Registry, TenantRow
+from hookline.ports.store import EndpointRow, EventTypeRow, KeyRow, Page, Registry, SourceRow, TenantRow
 
 
 class Catalogue:
-    """Rows of endpoints, current versions of event types, tenants and keys."""
+    """Rows of endpoints, current versions of event types, sources, tenants and keys."""
 
     def __init__(self, store: Registry) -> None:
         self._store = store
@@ -27,6 +27,9 @@ class Catalogue:
         self._event_types: dict[str, dict[str, EventTypeRow]] = {}
         self._tenants: dict[str, TenantRow] = {}
         self._keys: dict[bytes, KeyRow] = {}
+        self._sources: dict[str, dict[bytes, SourceRow]] = {}
+        self._source_names: dict[tuple[str, str], bytes] = {}
+        """By tenant and name, and by tenant and uid."""
 
     async def refresh(self) -> None:
         """Take over all changes that were committed before this call. Raises `StoreUnavailable`."""
@@ -48,6 +51,8 @@ class Catalogue:
                 self._keys.pop(key_row.id, None)
                 if not key_row.deleted:
                     self._keys[key_row.id] = key_row
+            for source_row in changes.sources:
+                self._put_source(source_row)
             self._version = max(self._version, changes.version)
 
     def _put_endpoint(self, row: EndpointRow) -> None:
@@ -60,6 +65,36 @@ class Catalogue:
         rows[row.id] = row
         if row.uid is not None:
             self._uids[row.tenant, row.uid] = row.id
+
+    def _put_source(self, row: SourceRow) -> None:
+        rows = self._sources.setdefault(row.tenant, {})
+        before = rows.pop(row.id, None)
+        for name in () if before is None else (before.name, before.uid):
+            if name is not None and self._source_names.get((row.tenant, name)) == row.id:
+                del self._source_names[row.tenant, name]
+        if row.deleted:
+            return
+        rows[row.id] = row
+        for name in (row.name, row.uid):
+            if name is not None:
+                self._source_names[row.tenant, name] = row.id
+
+    async def source(self, tenant: str, reference: str) -> SourceRow:
+        """The tenant's source with this `src_…`, name or uid. Raises `NotFound`."""
+        await self.refresh()
+        source_id = ids.parse(ids.SOURCE, reference) or self._source_names.get((tenant, reference), b"")
+        row = self._sources.get(tenant, {}).get(source_id)
+        if row is None:
+            raise NotFound("no such source")
+        return row
+
+    async def sources(self, tenant: str, limit: int, before: bytes | None) -> Page[SourceRow]:
+        """The tenant's sources, newest first, those below the cursor `before`."""
+        await self.refresh()
+        rows = self._sources.get(tenant, {})
+        wanted: Iterable[bytes] = rows if before is None else (i for i in rows if i < before)
+        newest = heapq.nlargest(limit + 1, wanted)
+        return Page([rows[i] for i in newest[:limit]], newest[limit - 1] if len(newest) > limit else None)
 
     async def endpoint(self, tenant: str, reference: str) -> EndpointRow:
         """The tenant's endpoint with this `ep_…` or uid. Raises `NotFound`."""

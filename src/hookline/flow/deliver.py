@@ -18,6 +18,7 @@ from hookline.core.delivery import LEASE_MARGIN_S, START_MARGIN_S, UNSTARTED_S_M
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
 from hookline.flow.attempt import Attempt
+from hookline.flow.awaited import Awaited
 from hookline.flow.channel import Channel, Destination, Job
 from hookline.flow.health import HealthKeeper
 from hookline.flow.record import Lease, Recorder
@@ -52,6 +53,7 @@ class Deliver(HandOff):
         queue: Queue,
         clock: Clock,
         observer: Observer,
+        awaited: Awaited,
         *,
         concurrency_max: int = 2048,
         host_concurrency_max: int = 64,
@@ -66,6 +68,7 @@ class Deliver(HandOff):
         self._queue = queue
         self._clock = clock
         self._observer = observer
+        self._awaited = awaited
         self.slots = Slots(concurrency_max, host_concurrency_max, recorder.is_behind)
         self._handoff_max = handoff_max
         self._channels: dict[bytes, Channel] = {}
@@ -278,6 +281,8 @@ class Deliver(HandOff):
         channel.finished(now_s)
         if not outcome.timing.total_us:
             outcome.timing = Timing(total_us=int((now_s - attempt.started_s) * 1e6))
+        if self._awaited:
+            self._awaited.tell(job.event.id, attempt.endpoint.id, outcome)
         try:
             self._recorder.outcome(channel, attempt.endpoint, job, outcome, attempt.started_ms, now_s)
         except Exception as error:  # noqa: BLE001 - the slot goes on; the lease ends by itself and is taken back

@@ -19,7 +19,9 @@ from hookline.core.endpoint import Endpoint
 from hookline.core.ids import IdMaker
 from hookline.core.secret import Keyring
 from hookline.flow.accept import Accept
+from hookline.flow.admission import Admission
 from hookline.flow.aside import Aside
+from hookline.flow.awaited import Awaited
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.confirm import Confirm, Settle
 from hookline.flow.dead_letter import DeadLetters
@@ -27,8 +29,13 @@ from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.health import HealthKeeper
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
+from hookline.flow.quarantine import Quarantine
+from hookline.flow.receive import Receive
+from hookline.flow.received_events import ReceivedEvents
 from hookline.flow.record import Recorder
 from hookline.flow.registry import Registry
+from hookline.flow.rejections import FLUSH_S as REJECTIONS_FLUSH_S
+from hookline.flow.rejections import Rejections
 from hookline.flow.replay_steps import Steps
 from hookline.flow.replay_worker import ReplayWorker
 from hookline.flow.report import Report
@@ -44,6 +51,7 @@ from hookline.flow.verification import Verification
 from hookline.flow.wake import Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
+from hookline.ports.keys import Keys
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
 from hookline.ports.sender import Sender
@@ -88,7 +96,9 @@ class Engine:
         clock: Clock,
         observer: Observer,
         limits: Limits | None = None,
+        keys: Keys | None = None,
     ) -> None:
+        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing."""
         bounds = limits or Limits()
         self.store = store
         self.senders = dict(senders)
@@ -115,26 +125,19 @@ class Engine:
             linger_s=bounds.record_linger_s,
         )
         tokens = keyring.tokens(PURPOSE)
+        self.awaited = Awaited(clock)
         self.deliver = self._deliver(bounds, tokens)
-        self.accept = Accept(
-            store,
-            self.registry,
-            self.deliver,
-            clock,
-            observer,
-            self.ids,
-            strict=bounds.strict_types,
-            dedupe_s=bounds.dedupe_s,
-            commits_in_flight=bounds.commits_in_flight,
-            gather_s=bounds.accept_gather_s,
-            before_commit=self.recorder.hurry,
-        )
+        self.accept = self._accept(bounds)
         self.worker = Worker(store, self.deliver, self.recorder, self.wake, queue, clock, observer, self.accept.active)
         self.rescue = Rescue(store, self.registry, self.recorder, tell)
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
+        self.rejections = self._rejections()
+        self.keys = keys
+        self.receive = self._receive(bounds)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
+        self.quarantine = self._quarantine()
         self.aside = Aside(
             self.senders, self.deliver.destinations, self.deliver.slots, self.deliver.next_in_line, clock, observer
         )
@@ -147,21 +150,51 @@ class Engine:
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
 
+    def _accept(self, bounds: Limits) -> Accept:
+        return Accept(
+            self.store,
+            self.registry,
+            self.deliver,
+            self.clock,
+            self.observer,
+            self.ids,
+            strict=bounds.strict_types,
+            dedupe_s=bounds.dedupe_s,
+            commits_in_flight=bounds.commits_in_flight,
+            gather_s=bounds.accept_gather_s,
+            before_commit=self.recorder.hurry,
+        )
+
     def _deliver(self, bounds: Limits, tokens: Tokens) -> Deliver:
         return Deliver(
             self.store,
             self.registry,
             self.senders,
-            Send(self.senders, self.clock, self.observer, tokens, bounds.public_url),
+            Send(self.senders, self.clock, self.observer, tokens, bounds.public_url, self.awaited),
             self.recorder,
             self.health,
             self.wake,
             self.queue,
             self.clock,
             self.observer,
+            self.awaited,
             concurrency_max=bounds.concurrency_max,
             host_concurrency_max=bounds.host_concurrency_max,
             handoff_max=bounds.handoff_max,
+        )
+
+    def _receive(self, bounds: Limits) -> Receive:
+        return Receive(
+            self.store,
+            self.registry,
+            self.accept,
+            Admission(self.store, self.registry, self.accept, self.rejections, self.ids, self.clock, self.observer),
+            ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
+            self.awaited,
+            self.keys,
+            self.ids,
+            self.clock,
+            self.observer,
         )
 
     def _replays(self, bounds: Limits) -> ReplayWorker:
@@ -189,6 +222,22 @@ class Engine:
         self.recorder.unconfirmed = confirm.is_unconfirmed
         self.upkeep.add("settle", settle.step, SETTLE_EVERY_S)
         return confirm
+
+    def _rejections(self) -> Rejections:
+        rejections = Rejections(self.store, self.ids, self.observer)
+        self.upkeep.add("rejections", rejections.flush, REJECTIONS_FLUSH_S)
+        return rejections
+
+    def _quarantine(self) -> Quarantine:
+        return Quarantine(
+            self.store,
+            self.registry,
+            self.catalogue,
+            self.ids,
+            self.wake.notify,
+            lambda: self.upkeep.soon("unfold"),
+            self.observer,
+        )
 
     def _verification(self, bounds: Limits) -> Verification:
         return Verification(
@@ -282,13 +331,15 @@ class Engine:
         self.worker.stop()
         self.replays.stop()
         self.deliver.stop()
+        self.awaited.close()
 
     async def stop(self, grace_s: float = 65.0) -> bool:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
         self.accept.refuse_new()
         await self.verification.stop()
-        ended = await self._within(self.accept.drained(), WRITTEN_S_MAX)
+        ended = await self._within(self.receive.drained(), WRITTEN_S_MAX)
+        ended &= await self._within(self.accept.drained(), WRITTEN_S_MAX)
         ended &= await self._within(self.worker.drained(), WRITTEN_S_MAX)
         ended &= await self.deliver.finished(grace_s)
         if not await self._within(self.recorder.drained(), WRITTEN_S_MAX):
@@ -300,8 +351,11 @@ class Engine:
         await asyncio.gather(*self._loops, return_exceptions=True)
         for sender in self.senders.values():
             await sender.close()
+        if self.keys is not None:
+            await self.keys.close()
         await self.queue.close()
         await self.key_guard.close()
+        await self.rejections.close()
         await self.store.stop()
         return ended
 

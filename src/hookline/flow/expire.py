@@ -67,7 +67,7 @@ class Expire:
         self._observer = observer
         self._retention_s = retention_s
         self._first: bytes | None = None
-        self._deliveries = self._events = 0
+        self._deliveries = self._events = self._quarantined = 0
         """Removed since that was said last."""
 
     async def expire(self) -> bool:
@@ -92,10 +92,13 @@ class Expire:
         purged = await self._store.purge(self._registry.keep(self._retention_s))
         self._deliveries += purged.deliveries
         self._events += purged.events
+        self._quarantined += purged.quarantined
         if purged.examined:
             return True
         # Said when all was looked at once: there are twenty steps a second.
-        if self._deliveries or self._events:
-            self._observer.fact("purged", deliveries=self._deliveries, events=self._events)
-            self._deliveries = self._events = 0
+        if self._deliveries or self._events or self._quarantined:
+            self._observer.fact(
+                "purged", deliveries=self._deliveries, events=self._events, quarantined=self._quarantined
+            )
+            self._deliveries = self._events = self._quarantined = 0
         return False

@@ -15,10 +15,21 @@ from hookline.flow.answers import Done, Note
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import idempotency_key
 from hookline.ports.observer import Observer
-from hookline.ports.store import AcceptRequest, IdempotencyKey
+from hookline.ports.store import AcceptedItem, AcceptRequest, IdempotencyKey, NewEvent, NewQuarantine
 
 Allowed = Callable[[str], bool]
-_SINGLE: Final = Note(batch=False, problems=[])
+SINGLE: Final = Note(batch=False, problems=[])
+
+
+class Received(msgspec.Struct, gc=False):
+    """What a request from a source has beyond a publish."""
+
+    quarantine: list[NewQuarantine | None]
+    """For each event, why it is quarantined, or None."""
+    dedupe_s: float
+    """How long the provider's ids are known; 0: not at all."""
+    stored: Callable[[Sequence[NewEvent], Sequence[AcceptedItem]], None]
+    """Called in place of `done` when it is durable, before anything is sent, with what became of each event."""
 
 
 class Pending(msgspec.Struct, gc=False):
@@ -32,6 +43,7 @@ class Pending(msgspec.Struct, gc=False):
     idempotency: IdempotencyKey | None
     size_bytes: int
     request: AcceptRequest | None = None
+    received: Received | None = None
     routed_ms: int = 0
     """When its hand-offs were leased: their leases run since then, however late the commit is heard of."""
 
@@ -63,7 +75,7 @@ class Prepare:
         if publication.batch:
             return self._batch(tenant, publication.drafts, done, allowed, now_ms, idempotency)
         event = self._event(tenant, publication.drafts[0], allowed, now_ms, "")
-        return Pending(tenant, [event], _SINGLE, done, idempotency, event.size_bytes)
+        return Pending(tenant, [event], SINGLE, done, idempotency, event.size_bytes)
 
     def _batch(
         self,

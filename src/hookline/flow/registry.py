@@ -1,4 +1,4 @@
-"""The registry in memory: endpoints, event types, tenants and keys, compiled, at one version.
+"""The registry in memory: endpoints, event types, sources, tenants and keys, compiled, at one version.
 
 The accept transaction compares that version with the store's: if the store's is newer, nothing is committed, the
 snapshot is refreshed and the event is routed again. So an endpoint whose creation was answered misses nothing.
@@ -18,8 +18,10 @@ from hookline.core.errors import StoreUnavailable
 from hookline.core.event_type import PatternIndex
 from hookline.core.schema import Schema
 from hookline.core.secret import Keyring
+from hookline.core.source import Source
 from hookline.core.subscribe import build_endpoint, decode_spec
 from hookline.core.tenant import TenantSpec
+from hookline.flow.source_table import SourceTable
 from hookline.ports.observer import Observer
 from hookline.ports.store import EndpointRow, EventTypeRow, Keep, KeyRow, TenantRow
 from hookline.ports.store import Registry as RegistryStore
@@ -38,7 +40,7 @@ class EventType(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """What the store knows of endpoints and event types, ready for routing. Reading it never waits."""
+    """What the store knows of its configuration, ready for use. Reading it never waits."""
 
     def __init__(self, store: RegistryStore, keyring: Keyring, observer: Observer | None = None) -> None:
         self._store = store
@@ -49,6 +51,7 @@ class Registry:
         self._uids: dict[tuple[str, str], bytes] = {}
         self._patterns: dict[str, PatternIndex[Endpoint]] = {}
         self._types: dict[tuple[str, str], EventType] = {}
+        self._sources = SourceTable(keyring, self._warn)
         self._failing: set[bytes] = set()
         self._tenants: dict[str, TenantSpec] = {}
         self._digests: dict[bytes, bytes] = {}
@@ -80,6 +83,19 @@ class Registry:
     def event_type(self, tenant: str, name: str) -> EventType | None:
         """The catalogue's entry, or None."""
         return self._types.get((tenant, name))
+
+    def source(self, source_id: bytes) -> Source | None:
+        """The source, unless unknown or deleted."""
+        return self._sources.get(source_id)
+
+    def source_of(self, tenant: str, reference: str) -> Source | None:
+        """The tenant's source with this `src_…`, name or uid, unless unknown or deleted."""
+        return self._sources.of(tenant, reference)
+
+    def source_at(self, address: str) -> Source | None:
+        """The source whose path is `/in/` and this: a token, a name (of the tenant `default`), or a `src_…` (of any).
+        None: unknown, deleted, or disabled."""
+        return self._sources.at(address)
 
     def candidates(self, tenant: str, event_type: str) -> Sequence[Endpoint]:
         """The tenant's endpoints with a pattern for this type; their filters are still to be asked."""
@@ -151,6 +167,11 @@ class Registry:
                 self._put_key(key_row)
             except Exception as error:  # noqa: BLE001 - the same
                 self._warn("key_unreadable", key=ids.text(ids.KEY, key_row.id), error=repr(error))
+        for source_row in changes.sources:
+            try:
+                self._sources.put(source_row)
+            except Exception as error:  # noqa: BLE001 - the same
+                self._warn("source_unreadable", source=ids.text(ids.SOURCE, source_row.id), error=repr(error))
         self.version = max(self.version, changes.version)
 
     def _warn(self, name: str, **fields: object) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.confirm import Tokens
 from hookline.core.endpoint import Endpoint
+from hookline.flow.awaited import Awaited
 from hookline.flow.channel import Job
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -21,16 +22,23 @@ Ended = Callable[[Outcome], None]
 
 class Send:
     """Knows the senders by endpoint kind. `public_url` is our own address as receivers see it, without a slash at
-    its end; `tokens` are those of confirmations."""
+    its end; `tokens` are those of confirmations. `awaited` are the deliveries whose answers somebody waits for."""
 
     def __init__(
-        self, senders: Mapping[str, Sender], clock: Clock, observer: Observer, tokens: Tokens, public_url: str
+        self,
+        senders: Mapping[str, Sender],
+        clock: Clock,
+        observer: Observer,
+        tokens: Tokens,
+        public_url: str,
+        awaited: Awaited,
     ) -> None:
         self._senders = senders
         self._clock = clock
         self._observer = observer
         self._tokens = tokens
         self._confirm_url = public_url + CONFIRM_PATH
+        self._awaited = awaited
 
     def start(self, endpoint: Endpoint, job: Job, once: Once) -> None:
         """Begin one attempt; `once` is called with its outcome, maybe before this returns. Never raises."""
@@ -41,7 +49,8 @@ class Send:
         confirm_url = None
         if endpoint.confirm_s is not None:
             confirm_url = self._confirm_url + self._tokens.make(job.delivery_id)
-        item = Item(job.delivery_id, job.fence, job.event, job.attempts + 1, confirm_url)
+        whole = bool(self._awaited) and self._awaited.wants(job.event.id, endpoint.id)
+        item = Item(job.delivery_id, job.fence, job.event, job.attempts + 1, confirm_url, whole)
         begin(sender, SendRequest(endpoint, (item,), self._clock.wall_ms()), once, self._observer)
 
 

@@ -31,7 +31,19 @@ _RESET: Final = (
 class Item:
     """An entry on its way to readers, with what they filter by."""
 
-    __slots__ = ("_data", "_entry", "_show", "endpoint_id", "event_id", "kind", "position", "state", "tenant", "type")
+    __slots__ = (
+        "_data",
+        "_entry",
+        "_show",
+        "endpoint_id",
+        "event_id",
+        "kind",
+        "position",
+        "source",
+        "state",
+        "tenant",
+        "type",
+    )
 
     def __init__(self, entry: Entry, show: Show) -> None:
         self._entry = entry
@@ -41,6 +53,7 @@ class Item:
         self.endpoint_id: bytes | None = None
         self.event_id: bytes | None = None
         self.type: str | None = None
+        self.source: str | None = None
         self.state: str | None = None
         what = entry.what
         if isinstance(what, Accepted):
@@ -48,6 +61,7 @@ class Item:
             self.tenant = what.event.tenant
             self.event_id = what.event.id
             self.type = what.event.type
+            self.source = what.event.source
         elif isinstance(what, Attempted):
             row = what.delivery
             self.kind = ATTEMPT
@@ -100,6 +114,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """Of event types. An entry that is of no event is of no type."""
     endpoint_id: bytes | None = None
     event_id: bytes | None = None
+    source: str | None = None
+    """Of events: only they have one."""
     state: str | None = None
     """After the change, or of the attempt's delivery now."""
 
@@ -110,6 +126,7 @@ class Wanted(msgspec.Struct, frozen=True):
             and (self.tenant is None or item.tenant == self.tenant)
             and (self.endpoint_id is None or item.endpoint_id == self.endpoint_id)
             and (self.event_id is None or item.event_id == self.event_id)
+            and (self.source is None or item.source == self.source)
             and (self.state is None or item.state == self.state)
             and (self.pattern is None or (item.type is not None and pattern_matches(self.pattern, item.type)))
         )

@@ -30,6 +30,16 @@ class Observer(Protocol):
         """Deliveries were closed as `state` (delivered, failed, discarded)."""
         ...
 
+    def received(self, source: str, outcome: str, count: int) -> None:
+        """A request from a source was answered: so many events of it were `accepted`, `duplicate` or `quarantined`, or
+        it was a `handshake`. `source` is its name, or its id where that says more."""
+        ...
+
+    def rejected(self, source: str, reason: str, **fields: object) -> None:
+        """A request to a source (empty: to none that is known) was refused; `reason` is a stable code. Fields as of
+        `fact`; at most one line a second per source and reason is written."""
+        ...
+
     def endpoint_changed(self, endpoint: Endpoint, what: str, detail: str) -> None:
         """An endpoint is `failing`, `recovered`, `disabled` or `waiting`."""
         ...

@@ -27,6 +27,9 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     confirm_url: str | None = None
     """Where the receiver confirms it: he is told with the delivery, and what is kept of the exchange has it masked.
     None: not asked for."""
+    whole: bool = False
+    """Somebody waits for what the receiver answers: all that is read of the body goes into `Outcome.answer`, where a
+    kind has such a thing."""
 
 
 class SendRequest(msgspec.Struct, frozen=True, gc=False):

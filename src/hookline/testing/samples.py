@@ -10,7 +10,7 @@ import msgspec
 from hookline.core import ids
 from hookline.core.address import parse_url
 from hookline.core.endpoint import CONCURRENCY_DEFAULT, RESPONSE_BYTES_DEFAULT, Endpoint, EndpointState, SigningKey
-from hookline.core.event import TENANT_DEFAULT, Event
+from hookline.core.event import TENANT_DEFAULT, Event, Origin
 from hookline.core.retry import parse_retry
 from hookline.ports.store import EndpointRow
 from hookline.testing.clock import START_WALL_MS
@@ -58,6 +58,7 @@ def full_event(number: int = 1, now_ms: int = START_WALL_MS, **changes: Any) -> 
         "tracestate": "vendor=value",
         "dataschema": "https://example.com/schema",
         "extensions": {"text": "é", "number": -(2**31), "flag": True, "no": False},
+        "inbound": Origin("shops", "req_0123", "PUT", (("x-topic", "é"), ("x-topic", "again"))),
     }
     return sample_event(number, now_ms, **{**fields, **changes})
 

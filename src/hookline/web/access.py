@@ -134,8 +134,8 @@ def tenant_routes(router: APIRouter, door: Door, tenants: Tenants) -> None:
 
     @router.delete(_TENANT_PATH, **operation("Delete", 204, None, path=("tenant",), refuses=(409,), tag="tenants"))
     async def delete_tenant(request: Request) -> Response:
-        """With his endpoints, keys and event types, at once; his history expires. Until he is created again, acting
-        for him is 404."""
+        """With his endpoints, sources, keys and event types, at once; his history expires. Until he is created again,
+        acting for him is 404."""
         door.enter(request, OPERATOR)
         await tenants.delete(request.path_params["tenant"])
         return no_content()

@@ -16,7 +16,9 @@ from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.quarantine import Quarantine
 from hookline.flow.replays import Replays
+from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.flow.try_out import TryOut
@@ -26,17 +28,20 @@ from hookline.version import __version__
 from hookline.web.access import key_routes, tenant_routes
 from hookline.web.auth import Authority
 from hookline.web.backup import Backups, backup_routes
+from hookline.web.client_address import Proxies
 from hookline.web.confirm import confirm_routes
 from hookline.web.door import Door
 from hookline.web.errors import internal, not_found, problem_response, refusal_of
 from hookline.web.gate import Gate, MethodsOf, allow, methods_by_path
 from hookline.web.health import Metrics, Ready, health_routes
 from hookline.web.history import delivery_routes, event_routes, publish_route
+from hookline.web.inbound import Receiver, inbound_route
 from hookline.web.limits import Limits
 from hookline.web.manage import endpoint_routes, event_type_routes
 from hookline.web.pages import page_routes
 from hookline.web.publish import Publisher
 from hookline.web.replays import replay_routes
+from hookline.web.sources import source_routes
 from hookline.web.stream import stream_routes
 from hookline.web.verification import verification_routes
 
@@ -50,6 +55,8 @@ def build_app(
     publisher: Publisher,
     endpoints: Endpoints,
     event_types: EventTypes,
+    sources: Sources,
+    quarantine: Quarantine,
     tenants: Tenants,
     keys: Keys,
     deliveries: Deliveries,
@@ -63,6 +70,9 @@ def build_app(
     live: Live,
     backups: Backups,
     limits: Limits | None = None,
+    receiver: Receiver | None = None,
+    proxies: Proxies | None = None,
+    public_url: str = "",
 ) -> ASGIApp:
     """The ASGI application. It runs on any server; on `web.server.Front` publishing goes past it."""
     bounds = limits if limits is not None else Limits()
@@ -74,12 +84,15 @@ def build_app(
     replay_routes(app.router, door, replays)
     endpoint_routes(app.router, door, endpoints)
     event_type_routes(app.router, door, event_types)
+    source_routes(app.router, door, sources, quarantine)
     tenant_routes(app.router, door, tenants)
     key_routes(app.router, door, keys)
     confirm_routes(app.router, confirm)
     verification_routes(app.router, door, endpoints, try_out, verification)
     stream_routes(app.router, door, live)
     backup_routes(app.router, door, backups)
+    if receiver is not None:
+        inbound_route(app.router, receiver, proxies if proxies is not None else Proxies(), public_url)
     health_routes(app.router, ready, metrics)
     page_routes(app, __version__)
     methods_of = methods_by_path(app.routes)

@@ -19,17 +19,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from hookline.core.errors import Refusal
+from hookline.core.source import Source
+from hookline.flow.admission import Call
 from hookline.flow.answers import Answer
-from hookline.ports.observer import Observer
-from hookline.web.address_rate import AddressRate
-from hookline.web.auth import Authority
-from hookline.web.client_address import Proxies
 from hookline.web.cycle import Cycle, HeldFlow
 from hookline.web.errors import problem_answer
-from hookline.web.heads import CONTINUE, Heads
+from hookline.web.heads import CONTINUE
 from hookline.web.known_head import HEAD_BYTES_MAX, LESSONS_MAX, KnownHead
-from hookline.web.limits import Limits
-from hookline.web.publish import Admission, Publisher
+from hookline.web.publish import Admission
+from hookline.web.shared import Shared
 
 # Where the request is that comes in: plain numbers, compared several times per request.
 IDLE: Final = 0
@@ -42,41 +40,21 @@ SLICE_BYTES: Final = 16 * 1024
 """So much is parsed at once: it bounds the pipelined requests that can wait as objects."""
 
 
-class Shared:
-    """What all connections of a front have in common."""
-
-    def __init__(
-        self,
-        authority: Authority,
-        publisher: Publisher,
-        observer: Observer,
-        limits: Limits,
-        proxies: Proxies,
-        address_rate: AddressRate | None,
-    ) -> None:
-        self.authority = authority
-        self.proxies = proxies
-        self.address_rate = address_rate
-        self.publisher = publisher
-        self.observer = observer
-        self.limits = limits
-        self.heads = Heads()
-        self.draining = False
-        """Every answer is the last of its connection."""
-        self.bodies_bytes = 0
-        """Held of larger publish bodies that are still coming in."""
-
-
 class Request(msgspec.Struct, eq=False):
-    """A request from its head on. `cycle`: for the application; `answer`: already refused; else a publish."""
+    """A request from its head on. `cycle`: for the application; `answer`: already refused; `call`: for a source; else
+    a publish."""
 
     keep: bool
     admission: Admission | None = None
+    source: Source | None = None
+    call: Call | None = None
     answer: Answer | None = None
     cycle: Cycle | None = None
     body: bytes = b""
     pieces: list[bytes] | None = None
     counted: int = 0
+    stranger: bool = False
+    """Refused before it was known who it is: not much of what he still sends is read."""
 
 
 class Connection(HttpToolsProtocol):
@@ -216,18 +194,25 @@ class Connection(HttpToolsProtocol):
 
     def _begin(self, request: Request) -> None:
         if request.answer is not None:
-            self.transport.write(self._shared.heads.render(request.answer, keep=False))
-            self.finish(request.answer.status)
+            headless = request.call is not None and request.call.method == "HEAD"
+            self.transport.write(self._shared.heads.render(request.answer, keep=False, headless=headless))
+            self.finish(401 if request.stranger else request.answer.status)
             return
         self._current = request
         if request.cycle is not None:
             self.cycle = request.cycle
             self._start_asgi_task(request.cycle, self.app)
             return
-        admission = request.admission
-        assert admission is not None
         if request.counted:
             self._release(request)
+        if request.call is not None:
+            receiver, source = self._shared.receiver, request.source
+            assert receiver is not None
+            assert source is not None
+            receiver.receive(source, request.call, request.body, self._answered)
+            return
+        admission = request.admission
+        assert admission is not None
         self._shared.publisher.publish(
             admission.tenant,
             admission.headers,
@@ -247,7 +232,8 @@ class Connection(HttpToolsProtocol):
             return
         more = self._phase != IDLE or self._queue or self._backlog or self.flow.held
         keep = request.keep and (not self._shared.draining or bool(more))
-        self.transport.write(self._shared.heads.render(answer, keep))
+        headless = request.call is not None and request.call.method == "HEAD"
+        self.transport.write(self._shared.heads.render(answer, keep, headless=headless))
         if not keep:
             self.finish()
         elif more:
@@ -315,8 +301,15 @@ class Connection(HttpToolsProtocol):
         """Answer the request that is being read, in its turn, and read nothing more."""
         if self._phase == DEAF or self._lost:
             return
-        self._refused = True
         self._shared.observer.refused(refusal.code)
+        self._turn_away(problem_answer(refusal))
+
+    def _turn_away(self, answer: Answer, call: Call | None = None) -> None:
+        """Answer the request that is being read with this, in its turn, and read nothing more. `call`: one to a
+        source."""
+        if self._phase == DEAF or self._lost:
+            return
+        self._refused = True
         request, self._reading = self._reading, None
         self._release(request)
         self._phase = DEAF
@@ -332,7 +325,9 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()  # half an answer is out: an end that cannot be taken for a whole one
                 return
         refused = Request(keep=False)
-        refused.answer = problem_answer(refusal)
+        refused.answer = answer
+        refused.call = call
+        refused.stranger = call is not None
         self._ready(refused)
 
     def _abandon(self, cycle: Cycle) -> None:

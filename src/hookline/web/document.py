@@ -13,6 +13,7 @@ from hookline.core.api_key import KeySpec
 from hookline.core.endpoint import EndpointSpec
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.replay import EndpointReplaySpec, ReplaySpec
+from hookline.core.source import SourceSpec
 from hookline.core.tenant import TENANT_PATTERN, TenantSpec
 from hookline.flow.confirm import Confirmation
 from hookline.flow.dead_letter import DeadLetter
@@ -27,6 +28,7 @@ from hookline.web.access import IssuedKeyDocument, KeyDocument, TenantDocument
 from hookline.web.confirm import Confirmed
 from hookline.web.operation import schema_of
 from hookline.web.replays import ReplayDocument
+from hookline.web.sources import PresetsDocument, QuarantinedDocument, RejectionDocument, ReleasedDocument
 from hookline.web.stream import DeliveryChange, EndpointChange, StreamedAttempt
 from hookline.web.verification import Consented, TestedDocument
 from hookline.web.views import (
@@ -61,13 +63,18 @@ _TYPES: Final = (
     KeyDocument,
     KeyRotation,
     KeySpec,
+    PresetsDocument,
+    QuarantinedDocument,
     ReadyDocument,
+    RejectionDocument,
+    ReleasedDocument,
     Replay,
     ReplayDocument,
     ReplaySpec,
     Replayed,
     Rotation,
     SecretView,
+    SourceSpec,
     StatsDocument,
     TenantDocument,
     TenantSpec,
@@ -203,6 +210,8 @@ def _schemas() -> dict[str, Any]:
         "required": ["id", "state", *known, "warnings", "created_at", "updated_at"],
     }
     schemas["EndpointPatch"] = _patch(known)
+    schemas["Source"] = _source(schemas["SourceSpec"]["properties"])
+    schemas["SourcePatch"] = _patch(schemas["SourceSpec"]["properties"])
     schemas["TenantPatch"] = _patch(schemas["TenantSpec"]["properties"], "id")
     schemas["KeyPatch"] = _patch(schemas["KeySpec"]["properties"], "tenant")
     pages: dict[str, type | str] = {
@@ -214,12 +223,31 @@ def _schemas() -> dict[str, Any]:
         "DeliveryPage": DeliveryDocument,
         "ReplayPage": ReplayDocument,
         "AttemptPage": AttemptDocument,
+        "SourcePage": "Source",
+        "RejectionPage": RejectionDocument,
+        "QuarantinedPage": QuarantinedDocument,
     }
     schemas.update({name: _page(schema_of(of)) for name, of in pages.items()})
     schemas["Problem"] = _PROBLEM
     schemas["Publication"] = {"oneOf": [_NEW_EVENT, {"type": "array", "items": _NEW_EVENT, "maxItems": 1000}]}
     schemas["Published"] = {"oneOf": [_ACCEPTED, _ACCEPTED_BATCH]}
     return schemas
+
+
+def _source(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "A source, its secrets masked.",
+        "properties": {
+            "id": {"type": "string", "pattern": "^src_[0-9a-f]{24}$"},
+            "url": {"type": "string", "description": "Where the provider is to send to"},
+            **known,
+            "warnings": {"type": "array", "items": _TEXT},
+            "created_at": _TIME,
+            "updated_at": _TIME,
+        },
+        "required": ["id", "url", *known, "warnings", "created_at", "updated_at"],
+    }
 
 
 def _page(of: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
+from hookline.core.source import PATH
 from hookline.flow.verification import CALLBACK_PATH
 from hookline.web.errors import not_found, problem_response
 from hookline.web.heads import SECURITY_HEADERS
@@ -49,7 +50,9 @@ class Gate:
             await send(message)
 
         method = scope["method"]
-        if method == "OPTIONS":
+        if scope["path"].startswith(PATH):  # HEAD and OPTIONS are the source's own
+            await self._app(scope, receive, guarded if method != "HEAD" else _without_body(guarded))
+        elif method == "OPTIONS":
             await self._options(scope, receive, guarded)
         elif method == "HEAD":
             headless = _without_body(guarded)

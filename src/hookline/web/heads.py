@@ -15,6 +15,8 @@ SECURITY_HEADERS: Final = (
 )
 """On every answer: nothing we say is to be sniffed, cached, framed or told on."""
 _SHORT_BYTES: Final = 256
+_BODILESS: Final = frozenset({204, 304})
+_PHRASES: Final = {int(status): status.phrase for status in http.HTTPStatus}
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -33,8 +35,11 @@ class Heads:
         self._prefixes.clear()
         self._usual.clear()
 
-    def render(self, answer: Answer, keep: bool) -> bytes:
-        """The whole answer; `keep` is False when the connection closes after it."""
+    def render(self, answer: Answer, keep: bool, *, headless: bool = False) -> bytes:
+        """The whole answer; `keep` is False when the connection closes after it. `headless`: to HEAD, without its
+        body."""
+        if answer.status in _BODILESS or headless:
+            return self._without_body(answer, keep)
         status, body, length = answer.status, answer.body, len(answer.body)
         usual = keep and status == 202 and length <= _SHORT_BYTES and not answer.headers and answer.content_type == JSON
         head = self._usual.get(length) if usual else None
@@ -51,12 +56,26 @@ class Heads:
         return head + body
 
     def _prefix(self, status: int, content_type: bytes, keep: bool) -> bytes:
-        lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode("ascii")]
+        lines = self._lines(status, content_type, keep)
+        lines.append(b"content-length: ")
+        return b"\r\n".join(lines)
+
+    def _lines(self, status: int, content_type: bytes, keep: bool) -> list[bytes]:
+        lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}".encode("ascii")]
         if self._date:
             lines.append(b"date: " + self._date)
-        lines.append(b"content-type: " + content_type)
+        if content_type:
+            lines.append(b"content-type: " + content_type)
         lines.extend(b"%b: %b" % pair for pair in SECURITY_HEADERS)
         if not keep:
             lines.append(b"connection: close")
-        lines.append(b"content-length: ")
-        return b"\r\n".join(lines)
+        return lines
+
+    def _without_body(self, answer: Answer, keep: bool) -> bytes:
+        """RFC 9110, 8.6: a status that has no body has no length either."""
+        bodiless = answer.status in _BODILESS
+        lines = self._lines(answer.status, b"" if bodiless else answer.content_type, keep)
+        lines.extend(b"%b: %b" % pair for pair in answer.headers)
+        if not bodiless:
+            lines.append(b"content-length: %d" % len(answer.body))
+        return b"\r\n".join((*lines, b"", b""))

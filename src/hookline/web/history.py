@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from hookline.core import ids
 from hookline.core.attempt import REASONS
 from hookline.core.delivery import State
+from hookline.core.errors import NotFound
 from hookline.flow.answers import Answer
 from hookline.flow.deliveries import Deliveries, Replay, Replayed
 from hookline.ports.store import Query
@@ -40,6 +41,14 @@ _OF_DELIVERIES: Final = (*_RANGE, "state", "endpoint", "event", "reason")
 _EVENT_PATH: Final = PATH + "/{id}"
 _DELIVERY_PATH: Final = "/v1/deliveries/{id}"
 _ONE: Final = ("id",)
+
+
+_AS_A_FILE: Final = {
+    "content-disposition": "attachment",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
 
 
 def _query(visit: Visit) -> Query:
@@ -100,6 +109,16 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
         event = await deliveries.event(visit.tenant, identifier_in_path(request, ids.EVENT))
         return answer(event_document(event, payload=True))
 
+    @router.get(_EVENT_PATH + "/payload", **_payload_operation())
+    async def get_payload(request: Request) -> Response:
+        """The payload alone: its very bytes, with its own content type. 404 when it was erased."""
+        visit = door.enter(request, READ)
+        event = await deliveries.event(visit.tenant, identifier_in_path(request, ids.EVENT))
+        if event.erased:
+            raise NotFound("its payload was erased")
+        # Whoever sent the event chose the content type: it must not run as a page of ours.
+        return Response(event.data, headers=_AS_A_FILE | {"content-type": event.content_type})
+
     @router.delete(
         _EVENT_PATH + "/payload",
         **operation("Erase the payload", 200, EventDocument, path=_ONE, refuses=(409,), tag="events"),
@@ -119,6 +138,12 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
         visit = door.enter(request, MANAGE)
         body = await door.body(request)
         return answer(await deliveries.replay(visit.tenant, identifier_in_path(request, ids.EVENT), body), 202)
+
+
+def _payload_operation() -> dict[str, Any]:
+    arguments = operation("Look at the payload", 200, None, path=_ONE, tag="events")
+    arguments["responses"][200]["content"] = {"*/*": {"schema": {"description": "As it came, byte for byte"}}}
+    return arguments
 
 
 def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:

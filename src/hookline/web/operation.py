@@ -51,6 +51,7 @@ PATH: Final[Mapping[str, str]] = {
     "name": "The name of an event type",
     "tenant": "A tenant's id",
     "token": "What the receiver was told, unguessable",
+    "source": "A source's id, name or own uid",
 }
 
 

@@ -1,7 +1,8 @@
 """The front: HTTP/1.1 from the socket to the flow, strict, bounded, in order.
 
 Each connection reads one request at a time and answers in the order of asking. `POST /v1/events` goes from the
-parser straight to the publisher, without a task or an ASGI cycle; everything else becomes one. What a client may
+parser straight to the publisher, and whatever comes to `/in/…` to the receiver, without a task or an ASGI cycle;
+everything else becomes one. What a client may
 send and how long he may take is in `limits`; whoever passes a limit or breaks RFC 9112 is answered and closed.
 The order of answers, and the end, are `web.connection`'s.
 """
@@ -13,10 +14,13 @@ from typing import Final, NoReturn
 import httptools
 
 from hookline.core.errors import Refusal
+from hookline.core.source import Source
+from hookline.flow.admission import Turned
 from hookline.web.address_rate import UNLIMITED
 from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connection, Request
 from hookline.web.cycle import Cycle
 from hookline.web.errors import internal
+from hookline.web.inbound import PREFIX, Receiver, call_of, length_of
 from hookline.web.known_head import KnownHead, learn
 from hookline.web.publish import PATH, Admission, admit, too_large
 from hookline.web.strict import check_head, check_line, scope_of
@@ -216,7 +220,10 @@ class FrontProtocol(Connection):
                 self._shared.address_rate.check(client)
             request = Request(version == "1.1" and parser.should_keep_alive())
             self._chunked = b"transfer-encoding" in fields
-            if self.url == _PUBLISH_TARGET and method == b"POST":
+            if self.url.startswith(PREFIX) and self._shared.receiver is not None:
+                self._admit_inbound(self._shared.receiver, request, method, client)
+                self._expecting = version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
+            elif self.url == _PUBLISH_TARGET and method == b"POST":
                 admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max, client)
                 request.admission = admission
                 self._expecting = admission.expects and version == "1.1"
@@ -226,6 +233,9 @@ class FrontProtocol(Connection):
                 request.cycle = self._cycle(version, method, fields, request.keep, client)
         except Refusal as refusal:
             self._stop(refusal)
+        except Turned as turned:
+            self._turn_away(turned.answer, request.call)
+            raise _Stop from None
         self._phase = BODY
         self._head_bytes = self._body_bytes = self._wire_bytes = self._trailers = 0
         self._reading = request
@@ -233,6 +243,20 @@ class FrontProtocol(Connection):
             self._ready(request)
         elif self._expecting and self._current is None:
             self._continue()
+
+    def _admit_inbound(self, receiver: Receiver, request: Request, method: bytes, client: str) -> None:
+        """Judge a request to a source by its head. Raises `Turned`."""
+        shared = self._shared
+        request.call = call_of(
+            method,
+            self.url,
+            self.headers,
+            client,
+            proxied=self._proxied,
+            scheme=self.scheme or "http",
+            public_url=shared.public_url,
+        )
+        request.source = receiver.admission.admit(request.call, length_of(self.headers))
 
     def _cycle(self, version: str, method: bytes, fields: dict[bytes, bytes], keep: bool, client: str) -> Cycle:
         scope = scope_of(self.url, method, version, self.headers)
@@ -262,7 +286,11 @@ class FrontProtocol(Connection):
                 self.flow.pause_reading()
             cycle.message_event.set()
             return
-        if self._body_bytes > self._limits.publish_bytes_max:
+        source = request.source
+        if source is not None:
+            if self._body_bytes > source.body_bytes_max:
+                self._stop_inbound(source, request)
+        elif self._body_bytes > self._limits.publish_bytes_max:
             self._stop(too_large(self._limits.publish_bytes_max))
         if not request.body:
             request.body = body
@@ -300,6 +328,15 @@ class FrontProtocol(Connection):
             self._begin(request)
         else:
             self._queue.append(request)
+
+    def _stop_inbound(self, source: Source, request: Request) -> NoReturn:
+        """Its body is more than the source takes."""
+        receiver, call = self._shared.receiver, request.call
+        assert receiver is not None
+        assert call is not None
+        refusal = too_large(source.body_bytes_max)
+        self._turn_away(receiver.admission.refuse(source, call, refusal, self._body_bytes), call)
+        raise _Stop
 
     def _stop(self, refusal: Refusal) -> NoReturn:
         """Refuse from within the parser, and leave it."""

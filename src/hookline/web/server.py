@@ -17,10 +17,11 @@ from hookline.ports.observer import Observer
 from hookline.web.address_rate import AddressRate
 from hookline.web.auth import Authority
 from hookline.web.client_address import Proxies
-from hookline.web.connection import Shared
+from hookline.web.inbound import Receiver
 from hookline.web.limits import Limits
 from hookline.web.protocol import FrontProtocol
 from hookline.web.publish import Publisher
+from hookline.web.shared import Shared
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -33,7 +34,8 @@ class Front:
     """Serves `app` and the hot route on our own event loop; installs no signal handlers, logs nothing.
 
     `tls` is used for new connections as it is at that moment. `proxies` say who the client of a request is; the
-    application finds him in the scope's `client`. `address_rate` limits what one of them may ask.
+    application finds him in the scope's `client`. `address_rate` limits what one of them may ask. `receiver` takes what
+    comes to `/in/…` (None: the application does); `public_url` is where the world sees us, as configured.
     """
 
     def __init__(
@@ -47,11 +49,20 @@ class Front:
         tls: ssl.SSLContext | None = None,
         proxies: Proxies | None = None,
         address_rate: AddressRate | None = None,
+        receiver: Receiver | None = None,
+        public_url: str = "",
         date_header: bool = True,
     ) -> None:
         self._limits = limits if limits is not None else Limits()
         self._shared = Shared(
-            authority, publisher, observer, self._limits, proxies if proxies is not None else Proxies(), address_rate
+            authority,
+            publisher,
+            observer,
+            self._limits,
+            proxies if proxies is not None else Proxies(),
+            address_rate,
+            receiver,
+            public_url,
         )
         self._tls = tls
         self._date_header = date_header

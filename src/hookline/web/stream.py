@@ -43,7 +43,7 @@ KEEP_ALIVE_S: Final = 15.0
 RETRY_MS: Final = 1000
 CHUNK_BYTES: Final = 32 * 1024
 """So much is written at once: beyond it, and what the connection buffers, a client that does not read is waited for."""
-_PARAMETERS: Final = ("type", "endpoint", "event", "kind", "state", "last_event_id")
+_PARAMETERS: Final = ("type", "endpoint", "event", "source", "kind", "state", "last_event_id")
 _STATES: Final = frozenset(state.word for state in State) | {state.value for state in EndpointState} | {"deleted"}
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _encode = msgspec.json.Encoder().encode
@@ -209,6 +209,7 @@ async def _wanted(visit: Visit, live: Live) -> Wanted:
         pattern=pattern,
         endpoint_id=endpoint_id,
         event_id=visit.identifier("event", ids.EVENT),
+        source=given.get("source"),
         state=visit.one_of("state", _STATES),
     )
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from hookline.core import ids
-from hookline.core.event import Event
+from hookline.core.event import Event, Origin
 from hookline.core.json_text import holds_json
 from hookline.core.page import format_time, make_cursor
 from hookline.flow.deliveries import AttemptView
@@ -60,6 +60,17 @@ class StatsDocument(msgspec.Struct, frozen=True):
     failed: int
     discarded: int
     open: OpenDocument
+    quarantined: int | UnsetType = UNSET
+    """Inbound requests that wait for a person; not there where none do."""
+
+
+class InboundDocument(msgspec.Struct, frozen=True):
+    """The inbound request that an event came in by."""
+
+    source: str
+    request_id: str
+    method: str
+    headers: list[tuple[str, str]]
 
 
 class EventDocument(msgspec.Struct, frozen=True):
@@ -84,6 +95,7 @@ class EventDocument(msgspec.Struct, frozen=True):
     tracestate: str | None
     dataschema: str | None
     extensions: dict[str, str | int | bool]
+    inbound: InboundDocument | None
     erased: bool
     data: Raw | UnsetType = UNSET
     data_base64: str | UnsetType = UNSET
@@ -201,6 +213,7 @@ def event_document(event: Event, *, payload: bool) -> EventDocument:
         tracestate=event.tracestate,
         dataschema=event.dataschema,
         extensions=event.extensions or {},
+        inbound=_inbound(event.inbound),
         erased=event.erased,
     )
     if not payload or event.erased:
@@ -208,6 +221,12 @@ def event_document(event: Event, *, payload: bool) -> EventDocument:
     if holds_json(event.content_type, event.data):
         return msgspec.structs.replace(document, data=Raw(event.data))
     return msgspec.structs.replace(document, data_base64=base64.b64encode(event.data).decode("ascii"))
+
+
+def _inbound(origin: Origin | None) -> InboundDocument | None:
+    if origin is None:
+        return None
+    return InboundDocument(origin.source, origin.request_id, origin.method, list(origin.headers))
 
 
 def delivery_document(row: DeliveryRow) -> DeliveryDocument:
@@ -291,7 +310,13 @@ def _event_type(row: EventTypeRow) -> Mapping[str, Any]:
 def stats_document(counts: Counts) -> StatsDocument:
     """The books of a tenant, or of all."""
     return StatsDocument(
-        counts.events, counts.deliveries, counts.delivered, counts.failed, counts.discarded, _open(counts)
+        counts.events,
+        counts.deliveries,
+        counts.delivered,
+        counts.failed,
+        counts.discarded,
+        _open(counts),
+        counts.quarantined or UNSET,
     )
 
 

@@ -18,13 +18,14 @@ from hookline.core.errors import Refusal
 from hookline.core.secret import (
     Keyring,
     check_signing_secret,
-    hmac_key,
     mask,
     public_key,
     signing_key,
     verifying_key,
 )
-from hookline.core.signature import Signer, VerificationError, verify
+from hookline.core.signature import Signer
+from hookline.core.signing_key import hmac_key
+from hookline.core.verification import VerificationError, verify
 
 NOW = "now"
 """Stands for a timestamp of this moment."""

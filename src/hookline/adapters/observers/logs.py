@@ -95,6 +95,18 @@ class LogObserver:
         if state == "failed":
             self._limited("warning", "deliveries_failed", "deliveries_failed", {"count": count})
 
+    def received(self, source: str, outcome: str, count: int) -> None:
+        """What waits for a person: one line a second per source. The rest is counted by the metrics."""
+        if outcome == "quarantined":
+            self._limited(
+                "warning", "received_quarantined", f"quarantined {source}", {"source": source, "count": count}
+            )
+
+    def rejected(self, source: str, reason: str, **fields: object) -> None:
+        """One line a second per source and reason."""
+        told = {"source": source, "reason": reason, **fields}
+        self._limited("info", "received_rejected", f"rejected {source} {reason}", told)
+
     def endpoint_changed(self, endpoint: Endpoint, what: str, detail: str) -> None:
         """A line each; `waiting`, which a receiver can ask for with every answer, one a second."""
         fields = {"endpoint": endpoint.public_id, "tenant": endpoint.tenant, "detail": detail}

@@ -1,6 +1,7 @@
 """Metrics for Prometheus. The hot path adds to plain numbers; metric families are made when somebody scrapes.
 
-Every series is bounded: codes, kinds, states and outcomes by our own tables, endpoints by 200, then `other`.
+Every series is bounded: codes, kinds, states and outcomes by our own tables, endpoints and sources by 200 each, then
+`other`.
 """
 
 # ruff: noqa: ARG002 (the port's arguments are what they are; not every one is a label)
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 from hookline.core.endpoint import Endpoint
 
 ENDPOINTS_MAX: Final = 200
+SOURCES_MAX: Final = 200
 LABELS_MAX: Final = 200
 OTHER: Final = "other"
 REFRESH_S_MAX: Final = 2.0
@@ -39,6 +41,8 @@ class Gauges(msgspec.Struct, frozen=True):
     wal_bytes: int = 0
     hints_dropped: int = 0
     """Since the start."""
+    quarantined: int = 0
+    """Inbound requests that wait for a person."""
     stream_readers: int = 0
     stream_cut_offs: int = 0
     """Since the start."""
@@ -89,6 +93,8 @@ class PrometheusObserver(Collector):
         self._commit_items: dict[str, _Histogram] = {}
         self._commit_wait: dict[str, _Histogram] = {}
         self._by_endpoint: dict[bytes | None, dict[str, int]] = {}
+        self._received: dict[str, dict[str, int]] = {}
+        self._rejected: dict[str, dict[str, int]] = {}
         self._gauges = Gauges()
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
@@ -134,6 +140,23 @@ class PrometheusObserver(Collector):
     def closed(self, state: str, count: int) -> None:
         """See `Observer`."""
         self._closed[state] = self._closed.get(state, 0) + count
+
+    def received(self, source: str, outcome: str, count: int) -> None:
+        """See `Observer`."""
+        counts = self._of_source(self._received, source)
+        counts[outcome] = counts.get(outcome, 0) + count
+
+    def rejected(self, source: str, reason: str, **fields: object) -> None:
+        """See `Observer`."""
+        counts = self._of_source(self._rejected, source)
+        counts[reason] = counts.get(reason, 0) + 1
+
+    def _of_source(self, by_source: dict[str, dict[str, int]], source: str) -> dict[str, int]:
+        counts = by_source.get(source)
+        if counts is None:
+            name = source if len(by_source) < SOURCES_MAX else OTHER
+            counts = by_source.setdefault(name, {})
+        return counts
 
     def endpoint_changed(self, endpoint: Endpoint, what: str, detail: str) -> None:
         """See `Observer`."""
@@ -183,6 +206,16 @@ class PrometheusObserver(Collector):
             "Readers of the live stream that were too slow and had to come back.",
             self._gauges.stream_cut_offs,
         )
+        yield _by_source(
+            "hookline_received_events",
+            f"What came of requests to sources ({SOURCES_MAX} at most, then {OTHER}): events accepted, duplicate, "
+            "quarantined; handshakes.",
+            "outcome",
+            self._received,
+        )
+        yield _by_source(
+            "hookline_rejected_requests", "Requests to sources that were refused, by reason.", "reason", self._rejected
+        )
         yield CounterMetricFamily("hookline_scrape_errors", "Scrapes with old gauges.", self._scrape_errors)
         by_endpoint = CounterMetricFamily(
             "hookline_endpoint_attempts",
@@ -216,6 +249,7 @@ class PrometheusObserver(Collector):
             ("runnable", "Endpoints with a delivery that could start now.", gauges.runnable),
             ("runnable_oldest_seconds", "How long the oldest of these has been due.", gauges.runnable_oldest_s),
             ("in_flight", "Attempts running now.", gauges.in_flight),
+            ("quarantined", "Inbound requests that wait for a person.", gauges.quarantined),
             ("stream_readers", "Readers of the live stream.", gauges.stream_readers),
             ("wal_bytes", "Size of the database's write-ahead log.", gauges.wal_bytes),
             *((name, name.replace("_", " ").capitalize() + ".", value) for name, value in gauges.more.items()),
@@ -233,6 +267,14 @@ def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Met
     family = CounterMetricFamily(name, text, labels=(label,))
     for value, count in counts.items():
         family.add_metric((value,), count)
+    return family
+
+
+def _by_source(name: str, text: str, label: str, by_source: Mapping[str, Mapping[str, int]]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=("source", label))
+    for source, counts in by_source.items():
+        for value, count in counts.items():
+            family.add_metric((source, value), count)
     return family
 
 

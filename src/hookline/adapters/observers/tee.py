@@ -37,6 +37,16 @@ class Tee:
         for observer in self._observers:
             observer.closed(state, count)
 
+    def received(self, source: str, outcome: str, count: int) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.received(source, outcome, count)
+
+    def rejected(self, source: str, reason: str, **fields: object) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.rejected(source, reason, **fields)
+
     def endpoint_changed(self, endpoint: Endpoint, what: str, detail: str) -> None:
         """See `Observer`."""
         for observer in self._observers:

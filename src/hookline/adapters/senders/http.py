@@ -25,6 +25,7 @@ from hookline.adapters.senders.ask import Asker
 from hookline.adapters.senders.connection import Connection
 from hookline.adapters.senders.deadlines import Deadlines
 from hookline.adapters.senders.dial import Dialer, DialError, NoRoom, Phases
+from hookline.adapters.senders.fetch import Fetcher
 from hookline.adapters.senders.pool import Pool
 from hookline.adapters.senders.request import Content, Prepared, Unsendable
 from hookline.adapters.senders.resolve import LOOKUP_S_MAX, Lookup, Resolver, system_lookup
@@ -100,6 +101,10 @@ class HttpSender:
         self._asker = Asker(
             self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
         )
+        self.fetch = Fetcher(
+            self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
+        )
+        """Fetches for verifiers, through the same guard."""
 
     async def check(self, spec: EndpointSpec) -> Sequence[str]:
         """Judge an endpoint's url; sends nothing.
@@ -172,7 +177,7 @@ class HttpSender:
             reason = error.code if isinstance(error, Refusal) else "rejected"
             done((Outcome(Kind.REJECTED, reason, detail=str(error)),))
             return
-        attempt = _Attempt(self._pool, endpoint, kept, done, now_ms, started_s, started_s)
+        attempt = _Attempt(self._pool, endpoint, kept, done, now_ms, started_s, started_s, item.whole)
         if prepared.refused:
             # It may have a connection of what is not refused: another path of the same host.
             attempt.not_sent(DialError("address_refused", prepared.refused), started_s)
@@ -248,19 +253,23 @@ class _Attempt(msgspec.Struct):
     now_ms: int
     started_s: float
     sent_s: float
+    wanted: bool = False
+    """Whether somebody waits for the answer."""
     phases: Phases = _NO_PHASES
 
     def send(self, connection: Connection, wire: bytes) -> None:
         """Write it."""
         endpoint = self.endpoint
         success = endpoint.success
-        whole = success is not None and success.filter is not None
+        whole = self.wanted or (success is not None and success.filter is not None)
         deadline_s = self.started_s + endpoint.timeout_s
         connection.start(wire, deadline_s, endpoint.response_bytes_max, self.ended, whole=whole)
 
     def ended(self, connection: Connection) -> None:
         """There is an answer, or none will come."""
         outcome = self._outcome(connection)
+        if self.wanted:
+            outcome.answer = connection.reader.body
         # Before it is told of: the next attempt may begin in `done`.
         self.pool.give(connection, connection.ended_s)
         self.done((outcome,))

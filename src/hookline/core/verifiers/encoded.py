@@ -12,6 +12,7 @@ from typing import Final
 SIGNATURES_MAX: Final = 16
 """A header may offer several while a secret is changed; nobody offers more."""
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_KEY: Final = re.compile(r"([A-Za-z0-9+/]+)(={0,2})")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -34,6 +35,14 @@ def from_base64url(text: str) -> bytes | None:
         return None
     standard = text.replace("-", "+").replace("_", "/")
     return from_base64(standard + "=" * (-len(standard) % 4))
+
+
+def key_from_base64(text: str) -> bytes | None:
+    """The bytes of a key, padded or not. Bits after the end may be anything: such keys were made of random letters."""
+    found = _KEY.fullmatch(text)
+    if found is None or len(found[1]) % 4 == 1 or found[2] not in ("", "=" * (-len(found[1]) % 4)):
+        return None
+    return binascii.a2b_base64(found[1] + "=" * (-len(found[1]) % 4))
 
 
 def same(left: bytes, right: bytes) -> bool:
@@ -59,3 +68,9 @@ def any_same(offered: Iterable[bytes], expected: Iterable[bytes]) -> bool:
         for other in wanted:
             found |= hmac.compare_digest(one, other)
     return found
+
+
+def any_same_text(offered: str, expected: Iterable[str]) -> bool:
+    """Whether a text is one of the expected, over their UTF-8; all are compared."""
+    octets = (one.encode("utf-8", "surrogatepass") for one in expected)
+    return any_same([offered.encode("utf-8", "surrogatepass")], octets)

@@ -26,12 +26,17 @@ class Inbound:
     def header(self, name: str) -> str | None:
         """The one value of a header; None where it is missing, and where it is there more than once: which of them
         would count is not for a guess."""
-        found = self.all(name)
-        return found[0] if len(found) == 1 else None
+        found = None
+        for field, value in self.headers:
+            if field == name:
+                if found is not None:
+                    return None
+                found = value
+        return found
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value of a header, in order."""
-        return tuple(value for field, value in self.headers if field == name)
+        return tuple([value for field, value in self.headers if field == name])
 
     @property
     def content_type(self) -> str:
@@ -40,8 +45,13 @@ class Inbound:
 
     def query(self, name: str) -> str | None:
         """The decoded value of a query parameter; None where it is missing or there more than once."""
-        try:
-            found = [value for key, value in parse_qsl(urlsplit(self.url).query, keep_blank_values=True) if key == name]
-        except ValueError:
-            return None
+        found = self.query_all(name)
         return found[0] if len(found) == 1 else None
+
+    def query_all(self, name: str) -> list[str]:
+        """Every decoded value of a query parameter, in order."""
+        try:
+            pairs = parse_qsl(urlsplit(self.url).query, keep_blank_values=True)
+        except ValueError:
+            return []
+        return [value for key, value in pairs if key == name]

@@ -12,6 +12,8 @@ from hookline.core.verifiers.verdict import Fetched, Verdict
 Verify = Callable[[Inbound, Config, float, Mapping[str, Fetched]], Verdict]
 """(request, configuration, now in s since 1970, what was fetched by name) → what it says. May raise `ConfigError`;
 nothing else."""
+Check = Callable[[Config], None]
+"""Raises `ConfigError` for a configuration that no request could be verified by."""
 
 DAY_S = 86_400.0
 
@@ -25,7 +27,7 @@ class Reading:
 
     With `split`, a path to an array (`body:`, `body:Records`, `body:entry.*.changes`; `>json` and `>base64` read text
     inside text: `body:Message>json.Records`), each item is an event of its own, and `item:` paths are into the item.
-    A path that leads to no array leaves the request as one event.
+    Of alternatives the first that leads to an array counts; where none does, the request is one event.
     """
 
     type: str
@@ -64,9 +66,24 @@ class Preset:
     methods: tuple[str, ...] = ("POST",)
     """That it uses, handshakes included."""
     reply: Reply = field(default_factory=Reply)
+    replies: Mapping[str, Reply] = field(default_factory=dict)
+    """By `mode`, where another answer is wanted in that mode."""
+    refusal: Reply | None = None
+    """What a refused request is answered, with the status of the refusal; None: a problem document."""
     answer_within_s: float = 10.0
     """After so long the provider gives up."""
     retry_window_s: float = DAY_S
     """Over so long it repeats a request: duplicates are known for at least this."""
     never_retries: bool = False
     """It repeats nothing: what is not taken at once is lost."""
+    modes: tuple[str, ...] = ()
+    """What `mode` of its configuration may be."""
+    check: Check | None = None
+    """Judges a configuration when a source is made; what is missing is not missed before a request needs it."""
+    proxy_headers: tuple[str, ...] = ()
+    """Headers (lower case) that prove something only if a trusted proxy set them: from anybody else they are to be
+    taken away before the request is judged."""
+
+    def reply_in(self, mode: str) -> Reply:
+        """The answer in this mode; empty: none is configured."""
+        return self.replies.get(mode, self.reply)

@@ -26,8 +26,10 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Who sent it is proven. `confirm_url` is to be fetched (GET, guarded) before it is answered: SNS subscribes so.
-    `facts` is what was learned on the way and is worth keeping (an issuer, a topic), for logs."""
+    """Who sent it is proven. `confirm_url` is to be fetched (GET, guarded, no redirect) before it is answered: SNS
+    subscribes so. With 200 from there it is an event as any other (its owner sees that he was subscribed), else it is
+    answered with 503, that it may come again. `facts` is what was learned on the way and is worth keeping (an issuer, a
+    topic), for logs."""
 
     confirm_url: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -56,9 +58,11 @@ class Handshake:
 class Fetch:
     """Something from elsewhere is needed first: fetch it (guarded, no redirect, bounded) and ask again with it.
 
-    The URL is already known to be the provider's own. `name` is how it is handed back. `keep_s` is how long the answer
-    may be used for other requests (0: for this one alone); a certificate, a set of keys or a token is kept, the
-    judgement of a single request is not.
+    The URL is already known to be the provider's own; one is no address, `certificates.SYSTEM_ROOTS_URL`: what this
+    machine trusts, in PEM. `name` is how it is handed back, and the same URL by another name is another fetch: of keys
+    that may have changed, for a name that the kept ones lack. `keep_s` is how long the answer may be used for other
+    requests (0: for this one alone); a certificate, a set of keys or a token is kept, the judgement of a single request
+    is not.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Fetch:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     keep_s: float = 3600.0
+    proves_itself: bool = False
+    """What comes is believed only for a signature in it: http will do, which is how authorities serve certificates."""
 
 
 @dataclass(frozen=True, slots=True)

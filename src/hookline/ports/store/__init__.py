@@ -4,6 +4,7 @@
     Confirmations   what receivers say after their answer
     Registry        endpoints and event types, with a version that cannot be stale
     Access          tenants and API keys, of the same version
+    Sources         where events come in, quarantine, rejections
     Archive         what happened: lists and counts, read-only, bounded
     Stream          what happens, in the order of its commits
     Upkeep          what runs beside: take back, unfold, sweep, fold, purge, retry, discard, replay
@@ -37,12 +38,23 @@ from hookline.ports.store.record import HealthChange, HealthRow, OpenRef, Record
 from hookline.ports.store.registry import EndpointRow, EventTypeRow, KeyRow, Registry, RegistryChanges, TenantRow
 from hookline.ports.store.replays import Again, ReplayRow, Replays, ReplayStep
 from hookline.ports.store.retention import EXPIRED_KEPT_S, Keep, Purged, Retention
+from hookline.ports.store.sources import (
+    QUARANTINED_MAX,
+    REJECTIONS_KEPT,
+    NewQuarantine,
+    QuarantinedRow,
+    RejectionRow,
+    SourceRow,
+    Sources,
+)
 from hookline.ports.store.stream import CHANGES_KEPT_S, Accepted, Attempted, Change, Entry, Stream
 from hookline.ports.store.upkeep import Upkeep
 
 __all__ = [
     "CHANGES_KEPT_S",
     "EXPIRED_KEPT_S",
+    "QUARANTINED_MAX",
+    "REJECTIONS_KEPT",
     "AcceptRequest",
     "AcceptResult",
     "Accepted",
@@ -72,18 +84,23 @@ __all__ = [
     "KeyRow",
     "NewDelivery",
     "NewEvent",
+    "NewQuarantine",
     "OpenRef",
     "Page",
     "Purged",
+    "QuarantinedRow",
     "Query",
     "RecordItem",
     "RecordResult",
     "Registry",
     "RegistryChanges",
+    "RejectionRow",
     "ReplayRow",
     "ReplayStep",
     "Replays",
     "Retention",
+    "SourceRow",
+    "Sources",
     "Store",
     "Stream",
     "TenantRow",
@@ -92,7 +109,9 @@ __all__ = [
 ]
 
 
-class Store(Deliveries, Confirmations, Registry, Access, Archive, Stream, Upkeep, Replays, Retention, Protocol):
+class Store(
+    Deliveries, Confirmations, Registry, Access, Sources, Archive, Stream, Upkeep, Replays, Retention, Protocol
+):
     """The whole store, with its beginning and end."""
 
     async def start(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from hookline.core.event import Event
+from hookline.ports.store.sources import NewQuarantine
 
 
 class NewDelivery(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +36,11 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     dedupe_key: bytes | None = None
     """16 bytes, from tenant, source and the publisher's id. A key that is known makes this a duplicate."""
     dedupe_s: float = 86_400.0
+    quarantine: NewQuarantine | None = None
+    """It is not accepted: kept for a person. `event.id` is then its id in quarantine, `deliveries` are none."""
+    released: bytes | None = None
+    """The id in quarantine that this event was kept under: it goes in the same transaction. A `dedupe_key` that is
+    known is no obstacle then; from now on it stands for this event."""
 
     @property
     def deliveries_count(self) -> int:
@@ -70,6 +76,12 @@ class AcceptedItem(msgspec.Struct, frozen=True, gc=False):
     duplicate: bool = False
     states: bytes = b""
     """One byte per `NewEvent.deliveries`, in order: the `State` it was inserted with. Empty for a duplicate."""
+    quarantined: bool = False
+    """It is in quarantine, or (a duplicate) its first was put there; `event_id` is its id there."""
+    full: bool = False
+    """It was to go into quarantine, which has no room: nothing was made of it."""
+    gone: bool = False
+    """It was to be released, and is not in quarantine any more: nothing was made of it."""
 
 
 class AcceptResult(msgspec.Struct, frozen=True, gc=False):

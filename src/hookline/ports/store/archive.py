@@ -87,6 +87,8 @@ class Counts(msgspec.Struct, frozen=True):
     leased: int = 0
     held: int = 0
     unconfirmed: int = 0
+    quarantined: int = 0
+    """Inbound requests that wait for a person; of an endpoint none."""
 
 
 class Archive(Protocol):

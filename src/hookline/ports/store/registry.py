@@ -9,6 +9,7 @@ import msgspec
 
 from hookline.core.endpoint import EndpointState
 from hookline.ports.store.record import HealthRow
+from hookline.ports.store.sources import SourceRow
 
 
 class EndpointRow(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +84,7 @@ class RegistryChanges(msgspec.Struct, frozen=True):
     """Current versions only."""
     tenants: Sequence[TenantRow] = ()
     keys: Sequence[KeyRow] = ()
+    sources: Sequence[SourceRow] = ()
 
 
 class Registry(Protocol):

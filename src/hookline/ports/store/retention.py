@@ -37,6 +37,7 @@ class Purged(msgspec.Struct, frozen=True):
     """0: the circle is closed; the next step begins again at the oldest."""
     deliveries: int = 0
     events: int = 0
+    quarantined: int = 0
 
 
 class Retention(Protocol):
@@ -50,8 +51,9 @@ class Retention(Protocol):
     async def purge(self, keep: Keep, limit: int = 1000) -> Purged:
         """Remove, in one commit that examines up to `limit` rows: closed deliveries older than their tenant's
         retention with their attempts (those closed as `expired` only `EXPIRED_KEPT_S` after that), and events as old
-        of which no delivery and no fan-out row is left. A lane blocked by a removed one goes on. Lifetime totals
-        stay. Also forgotten: changes (see `Stream`), ended replays of the same age, states of endpoints long gone."""
+        of which no delivery and no fan-out row is left; and what has waited in quarantine for as long. A lane blocked
+        by a removed one goes on. Lifetime totals stay. Also forgotten: changes (see `Stream`), ended replays of the
+        same age, states of endpoints long gone."""
         ...
 
     async def erase(self, tenant: str | None, event_id: bytes) -> int:

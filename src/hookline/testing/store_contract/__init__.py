@@ -44,6 +44,7 @@ from hookline.testing.store_contract.registry import TestChanges, TestEndpoints,
 from hookline.testing.store_contract.replays import TestOldestFirst, TestReplayJobs, TestReplaySteps
 from hookline.testing.store_contract.retention import TestExpired, TestPurge
 from hookline.testing.store_contract.retention_walk import TestRetentionWalk
+from hookline.testing.store_contract.sources import TestQuarantine, TestRejections, TestReleaseQuarantined, TestSources
 from hookline.testing.store_contract.stream import TestStream, TestStreamChanges
 from hookline.testing.store_contract.upkeep import TestCleaning, TestDiscard, TestReopen, TestReplay
 
@@ -84,10 +85,13 @@ __all__ = [
     "TestOneBadItem",
     "TestProbe",
     "TestPurge",
+    "TestQuarantine",
     "TestRate",
     "TestRecord",
     "TestRecordMakesEvents",
+    "TestRejections",
     "TestRelease",
+    "TestReleaseQuarantined",
     "TestReopen",
     "TestReopenedInLane",
     "TestReplay",
@@ -96,6 +100,7 @@ __all__ = [
     "TestRetentionWalk",
     "TestRetryAfter",
     "TestRunnable",
+    "TestSources",
     "TestStaleRegistry",
     "TestStream",
     "TestStreamChanges",

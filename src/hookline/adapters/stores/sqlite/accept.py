@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import lanes, queries, rows
+from hookline.adapters.stores.sqlite import lanes, queries, rows, sources
 from hookline.adapters.stores.sqlite.counters import NEW, NO_ENDPOINT
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
@@ -21,6 +21,8 @@ _HELD = int(State.HELD)
 _KIND_PUBLISHER = 0
 _KIND_IDEMPOTENCY = 1
 _EVENT_ID_BYTES = ids.ROOT_BYTES
+_QUARANTINED = 0xFFFFFFFF
+"""In place of a number of deliveries: what has this key is in quarantine."""
 _FIRST = (1).to_bytes(4, "big")
 
 
@@ -88,13 +90,19 @@ class NewRows:
     def add(self, item: NewEvent) -> AcceptedItem:
         """Gather one event; a duplicate gathers nothing."""
         event = item.event
-        if item.dedupe_key is not None:
+        if item.dedupe_key is not None and item.released is None:
             first = self.keys.find(item.dedupe_key, _KIND_PUBLISHER)
             if first is not None:
-                number = int.from_bytes(first[_EVENT_ID_BYTES:], "big")
-                return AcceptedItem(first[:_EVENT_ID_BYTES], number, duplicate=True)
-            value = event.id + item.deliveries_count.to_bytes(4, "big")
-            self.keys.add(item.dedupe_key, _KIND_PUBLISHER, item.dedupe_s, value)
+                return _duplicate(first)
+        if item.released is not None and not sources.take(self._transaction, event.tenant, item.released):
+            return AcceptedItem(event.id, 0, gone=True)
+        if item.quarantine is not None and not sources.keep(self._transaction, item):
+            return AcceptedItem(event.id, 0, full=True)
+        if item.dedupe_key is not None:
+            number = item.deliveries_count if item.quarantine is None else _QUARANTINED
+            self.keys.add(item.dedupe_key, _KIND_PUBLISHER, item.dedupe_s, event.id + number.to_bytes(4, "big"))
+        if item.quarantine is not None:
+            return AcceptedItem(event.id, 0, quarantined=True)
         events = self._transaction.events
         events[event.tenant] = events.get(event.tenant, 0) + 1
         self._events += rows.event_parameters(event)
@@ -179,6 +187,13 @@ class NewRows:
         queries.OPEN_ADD.run(connection, self._open)
         self._transaction.execute_many(queries.OPEN_ADD_ANY, self._open_any)
         self.keys.write()
+
+
+def _duplicate(first: bytes) -> AcceptedItem:
+    number = int.from_bytes(first[_EVENT_ID_BYTES:], "big")
+    if number == _QUARANTINED:
+        return AcceptedItem(first[:_EVENT_ID_BYTES], 0, duplicate=True, quarantined=True)
+    return AcceptedItem(first[:_EVENT_ID_BYTES], number, duplicate=True)
 
 
 def accept(transaction: Transaction, requests: Sequence[AcceptRequest], registry_version: int) -> list[AcceptResult]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import queries, registry, rows
+from hookline.adapters.stores.sqlite import queries, registry, rows, sources
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core.errors import Conflict, NotFound
 from hookline.ports.store import KeyRow, TenantRow
@@ -49,6 +49,7 @@ def delete_tenant(transaction: Transaction, tenant: str) -> None:
     for endpoint_id, state in transaction.execute(queries.ENDPOINTS_OF_TENANT, (tenant,)).fetchall():
         transaction.changed(tenant, endpoint_id, None, state, "deleted")
     transaction.execute(queries.ENDPOINTS_DELETE_OF, (now_ms, version, tenant))
+    sources.delete_of(transaction, tenant, version)
     transaction.execute(queries.KEYS_DELETE_OF, (now_ms, version, tenant))
     for name, mode in transaction.execute(queries.EVENT_TYPE_NAMES_OF, (tenant,)).fetchall():
         registry.bury_event_type(transaction, tenant, name, mode, version)

@@ -110,3 +110,13 @@ def translate(error: Exception) -> HooklineError | None:
     if isinstance(error, (OverflowError, UnicodeError)):
         return DataError(f"this cannot be stored: {error}")
     return None
+
+
+@contextmanager
+def overwriting(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is deleted or made shorter within is zeroed in the file."""
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA secure_delete = FAST").fetchall()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import queries
+from hookline.adapters.stores.sqlite import queries, source_queries
 from hookline.core.delivery import State
 from hookline.ports.store import Counts
 
@@ -119,7 +119,17 @@ def counts(connection: sqlite3.Connection, tenant: str | None, endpoint_id: byte
         if tenant is None or name == tenant:
             row = [a + b for a, b in zip(row, extra, strict=True)]
     held = sum(pending + _pending(sums.endpoints.get(holder)) for holder, pending in holding)
-    return _counts(row[0], row[1:], held)
+    books = _counts(row[0], row[1:], held)
+    return msgspec.structs.replace(books, quarantined=_quarantined(connection, tenant))
+
+
+def _quarantined(connection: sqlite3.Connection, tenant: str | None) -> int:
+    if tenant is None:
+        found = connection.execute(source_queries.QUARANTINE_OF_ALL)
+    else:
+        found = connection.execute(source_queries.QUARANTINE_OF_TENANT, (tenant,))
+    kept: int = found.fetchone()[0]
+    return kept
 
 
 def _pending(row: list[int] | None) -> int:

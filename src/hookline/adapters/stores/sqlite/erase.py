@@ -10,12 +10,12 @@ where purging has merged two pages, the free one has its old rows until it is us
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import msgspec
 
 from hookline.adapters.stores.sqlite import confirm, queries, work_queries
+from hookline.adapters.stores.sqlite.connection import overwriting
 from hookline.adapters.stores.sqlite.record import close, leave_lane
 from hookline.adapters.stores.sqlite.rows import ERASED, OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -29,16 +29,6 @@ ATTEMPTS_PER_STEP = 100
 _LEASED = int(State.LEASED)
 _DISCARDED = int(State.DISCARDED)
 _WIDTH = ids.ROOT_BYTES
-
-
-@contextmanager
-def _overwriting(connection: sqlite3.Connection) -> Iterator[None]:
-    """What is deleted or made shorter within is zeroed in the file."""
-    connection.execute("PRAGMA secure_delete = ON").fetchall()
-    try:
-        yield
-    finally:
-        connection.execute("PRAGMA secure_delete = FAST").fetchall()
 
 
 def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
@@ -55,7 +45,7 @@ def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
         raise Conflict("a delivery of it is in flight", code="wrong_state")
     confirmed = {row[0] for row in transaction.execute(work_queries.SUCCESSES_OF_EVENT, own)}
     confirmed.update(row.id for row in replays if confirm.is_success(transaction, row.id))
-    with _overwriting(transaction.connection):
+    with overwriting(transaction.connection):
         transaction.execute(work_queries.EVENT_ERASE, (ERASED, event_id))
         transaction.execute(work_queries.CONFIRMATIONS_OF_EVENT, own)
         for row in replays:
@@ -140,5 +130,5 @@ def _without_exchange(packed: bytes, delivery_id: bytes, fence: int) -> bytes:
 
 def write(transaction: Transaction, rows: Sequence[tuple[bytes, int]]) -> None:
     """The second half of `Retention.erase`, some attempts per commit, in the writer's transaction."""
-    with _overwriting(transaction.connection):
+    with overwriting(transaction.connection):
         transaction.execute_many(work_queries.ATTEMPT_REPLACE, rows)

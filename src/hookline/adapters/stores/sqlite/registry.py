@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import queries, rows
+from hookline.adapters.stores.sqlite import queries, rows, source_queries
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core.endpoint import EndpointState
 from hookline.core.errors import Conflict, NotFound
@@ -58,16 +58,19 @@ def changes(connection: sqlite3.Connection, since: int) -> RegistryChanges:
         endpoints = connection.execute(queries.ENDPOINTS_LIVE)
         event_types = connection.execute(queries.EVENT_TYPES_LIVE)
         keys = connection.execute(queries.KEYS_LIVE)
+        sources = connection.execute(source_queries.SOURCES_LIVE)
     else:
         endpoints = connection.execute(queries.ENDPOINTS_SINCE, (since,))
         event_types = connection.execute(queries.EVENT_TYPES_SINCE, (since,))
         keys = connection.execute(queries.KEYS_SINCE, (since,))
+        sources = connection.execute(source_queries.SOURCES_SINCE, (since,))
     return RegistryChanges(
         version,
         [_endpoint(row) for row in endpoints],
         [_event_type(row) for row in event_types],
         [rows.tenant(row) for row in connection.execute(queries.TENANTS_SINCE, (since,))],
         [rows.key(row) for row in keys],
+        [rows.source(row) for row in sources],
     )
 
 

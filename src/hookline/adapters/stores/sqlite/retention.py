@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import lanes, upkeep, work_queries
+from hookline.adapters.stores.sqlite import lanes, source_queries, sources, upkeep, work_queries
 from hookline.adapters.stores.sqlite.many import ManyKeys
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
@@ -170,6 +170,13 @@ def _look_confirmations(connection: sqlite3.Connection, _: _Ages, after: Any, li
     return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
 
 
+def _look_quarantine(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+    """What is too old, and what belongs to a source that is gone."""
+    rows = connection.execute(source_queries.QUARANTINE_WALK, (after, limit)).fetchall()
+    keys = [identifier for identifier, tenant, gone in rows if gone or identifier < ages.bound(tenant)]
+    return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
+
+
 # ------------------------------------------------------------------------------------------------------ removing
 
 
@@ -221,6 +228,7 @@ class _Table(msgspec.Struct, frozen=True):
 
 _DELIVERIES = _Table(_FIRST_ID, _look_deliveries, _remove_deliveries)
 _OF_EVENTS = _Table(_FIRST_ID, _look_events, _remove_events)
+_QUARANTINE = _Table(_FIRST_ID, _look_quarantine, sources.purge)
 _CIRCLE = (
     _DELIVERIES,
     _OF_EVENTS,
@@ -232,6 +240,8 @@ _CIRCLE = (
         _plain(work_queries.EVENT_TYPE_TOMBSTONES_PURGE),
     ),
     _Table(_FIRST_ID, _look_buried(work_queries.KEYS_WALK), _plain(work_queries.KEYS_PURGE)),
+    _QUARANTINE,
+    _Table(_FIRST_ID, _look_buried(source_queries.SOURCES_WALK), _plain(source_queries.SOURCES_PURGE)),
     _Table(_FIRST_ID, _look_confirmations, _plain(work_queries.CONFIRMATIONS_PURGE)),
     _Table(_FIRST_NUMBER, _look_changes, _remove_changes),
 )
@@ -280,4 +290,5 @@ def remove(transaction: Transaction, step: Step, clock_s: Callable[[], float]) -
         removed += table.remove(transaction, step.keys[start : start + _CHUNK])
     deliveries = removed if table is _DELIVERIES else 0
     events = removed if table is _OF_EVENTS else 0
-    return Purged(step.examined, deliveries, events), following
+    quarantined = removed if table is _QUARANTINE else 0
+    return Purged(step.examined, deliveries, events, quarantined), following

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from hookline.core import ids
-from hookline.core.event import Event
-from hookline.ports.store import KeyRow, TenantRow
+from hookline.core.event import Event, Origin
+from hookline.ports.store import KeyRow, SourceRow, TenantRow
 
 AS_IS = 0
 """`events.encoding`: the payload is kept as it is."""
@@ -30,6 +30,7 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tracestate: str | None = None
     dataschema: str | None = None
     extensions: dict[str, str | int | bool] | None = None
+    inbound: Origin | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -60,6 +61,7 @@ def event_parameters(event: Event) -> tuple[Any, ...]:
             event.tracestate,
             event.dataschema,
             event.extensions,
+            event.inbound,
         )
     )
     source_id = event.source_id
@@ -101,6 +103,7 @@ def event(row: Sequence[Any]) -> Event:
         tracestate=rest.tracestate,
         dataschema=rest.dataschema,
         extensions=rest.extensions,
+        inbound=rest.inbound,
         erased=encoding == ERASED,
     )
 
@@ -115,6 +118,13 @@ def key(row: Sequence[Any]) -> KeyRow:
     """The key of a row of `queries.KEY_COLUMNS`."""
     identifier, tenant_id, digest, hint, spec, created_at_ms, version, deleted = row
     return KeyRow(identifier, tenant_id, digest, hint, spec, created_at_ms, version, bool(deleted))
+
+
+def source(row: Sequence[Any]) -> SourceRow:
+    """The source of a row of `source_queries.SOURCE_COLUMNS`."""
+    identifier, tenant_id, name, uid, spec, sealed, created_at_ms, updated_at_ms, version, deleted = row
+    times = (created_at_ms, updated_at_ms, version)
+    return SourceRow(identifier, tenant_id, name, uid, spec, sealed, *times, deleted=bool(deleted))
 
 
 class OpenRow(msgspec.Struct, gc=False):

@@ -1,0 +1,1 @@
+"""Providers with their samples: each module has `PROVIDERS`."""
