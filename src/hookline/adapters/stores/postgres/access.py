@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from hookline.adapters.stores.postgres import registry, rows
+from hookline.adapters.stores.postgres import registry, rows, sources
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core.errors import Conflict, NotFound
 from hookline.ports.store import KeyRow, TenantRow
@@ -66,6 +66,7 @@ async def delete_tenant(transaction: Transaction, tenant: str) -> None:
         version,
         tenant,
     )
+    await sources.delete_of(transaction, tenant, version)
     await transaction.run(
         "UPDATE keys SET deleted = true, created_at_ms = $1, version = $2 WHERE tenant = $3 AND NOT deleted",
         now_ms,

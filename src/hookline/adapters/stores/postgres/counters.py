@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from hookline.adapters.stores.postgres.transaction import EVENT, NEW, NO_ENDPOINT, UNFOLDED, Transaction
 from hookline.core.delivery import State
 from hookline.ports.store import Counts
@@ -99,7 +101,8 @@ async def counts(transaction: Transaction, tenant: str | None, endpoint_id: byte
     for holder, pending in await transaction.rows(holding, *values):
         extra_row = sums.endpoints.get(holder)
         held += pending + (0 if extra_row is None else extra_row[1 + _PENDING])
-    return _counts(row[0], row[1:], held)
+    kept = await transaction.value(f"SELECT coalesce(sum(kept), 0)::bigint FROM quarantine_totals{where}", *values)
+    return msgspec.structs.replace(_counts(row[0], row[1:], held), quarantined=kept)
 
 
 async def _endpoint_counts(transaction: Transaction, sums: Sums, tenant: str | None, endpoint_id: bytes) -> Counts:

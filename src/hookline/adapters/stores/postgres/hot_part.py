@@ -26,7 +26,7 @@ from hookline.ports.store import (
 )
 
 CLAIM_BYTES_MAX = 16 * 1024 * 1024
-_ACCEPT = "SELECT * FROM hl_accept({})".format(", ".join(f"${n}" for n in range(1, 28)))
+_ACCEPT = "SELECT * FROM hl_accept({})".format(", ".join(f"${n}" for n in range(1, 34)))
 _CLAIM = "SELECT * FROM hl_claim({})".format(", ".join(f"${n}" for n in range(1, 13)))
 _RECORD = "SELECT * FROM hl_record({})".format(", ".join(f"${n}" for n in range(1, 40)))
 _RELEASE = "SELECT hl_release($1, $2, $3)"
@@ -44,6 +44,7 @@ _ENDPOINTS_OF = "SELECT id, endpoint_id FROM open WHERE state = 0 AND id = ANY (
 _BUSY_TRIES = 10
 _BUSY_S = 0.02
 _KIND_BUSY = 2
+_KEPT, _FULL, _GONE = 1, 2, 3
 _RECORDED = frozenset((State.PENDING, State.UNCONFIRMED, State.DELIVERED, State.FAILED, State.DISCARDED))
 _MARK_BYTES = ids.ROOT_BYTES + 5
 
@@ -70,6 +71,7 @@ class HotPart(PostgresBase):
             [0 if key is None else int(key.keep_s * 1000) for key in keys],
             columns.of,
             *columns.values(),
+            *columns.quarantine(),
             days=[item.event.id for item in columns.events],
         )
         return _accepted(requests, columns, found)
@@ -230,6 +232,7 @@ def _accepted(requests: Sequence[AcceptRequest], columns: Columns, found: Any) -
     """What became of each request."""
     states = columns.states(found["d_state"])
     firsts = found["i_first"]
+    special = dict(zip(columns.special, found["s_how"], strict=True))
     results: list[AcceptResult] = []
     by_key: dict[bytes, int] = {}
     at = 0
@@ -256,7 +259,11 @@ def _accepted(requests: Sequence[AcceptRequest], columns: Columns, found: Any) -
         items = []
         for place in span:
             item = columns.events[place]
-            if firsts[place] is None:
+            how = special.get(place + 1, 0)
+            if how:
+                ends = {"quarantined": how == _KEPT, "full": how == _FULL, "gone": how == _GONE}
+                items.append(AcceptedItem(item.event.id, 0, **ends))
+            elif firsts[place] is None:
                 items.append(AcceptedItem(item.event.id, item.deliveries_count, False, states[place]))  # noqa: FBT003
             else:
                 items.append(_first(firsts[place]))
@@ -265,8 +272,8 @@ def _accepted(requests: Sequence[AcceptRequest], columns: Columns, found: Any) -
 
 
 def _first(value: bytes) -> AcceptedItem:
-    count = int.from_bytes(value[ids.ROOT_BYTES : ids.ROOT_BYTES + 4], "big")
-    return AcceptedItem(value[: ids.ROOT_BYTES], count, duplicate=True)
+    count = int.from_bytes(value[ids.ROOT_BYTES : ids.ROOT_BYTES + 4], "big", signed=True)
+    return AcceptedItem(value[: ids.ROOT_BYTES], max(0, count), duplicate=True, quarantined=count < 0)
 
 
 def _marks(packed: bytes) -> list[AcceptedItem]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from hookline.adapters.stores.postgres import rows
 from hookline.core import ids
 from hookline.ports.store import NewEvent
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Columns:
@@ -20,12 +24,16 @@ class Columns:
         self._items: list[int] = []
         self._deliveries: list[Any] = []
         self._ids: list[bytes] = []
+        self.special: list[int] = []
+        """The places of what goes into quarantine, or comes out of it."""
 
     def add(self, item: NewEvent, of: int) -> None:
         """One more."""
         self.of.append(of)
         self.events.append(item)
         place = len(self.events)
+        if item.quarantine is not None or item.released is not None:
+            self.special.append(place)
         for delivery in item.deliveries:
             self._items.append(place)
             self._deliveries.append(delivery)
@@ -57,6 +65,19 @@ class Columns:
             [delivery.endpoint_id for delivery in self._deliveries],
             [delivery.lane for delivery in self._deliveries],
             [None if d.lease_s is None else int(d.lease_s * 1000) for d in self._deliveries],
+        )
+
+    def quarantine(self) -> tuple[Sequence[Any], ...]:
+        """The arguments from `s_item` on."""
+        items = [self.events[place - 1] for place in self.special]
+        whys = [item.quarantine for item in items]
+        return (
+            self.special,
+            [None if why is None else why.source_id for why in whys],
+            [None if why is None else why.problem for why in whys],
+            [_encode(msgspec.structs.replace(item.event, data=b"")) for item in items],
+            [0 if why is None else why.kept_max for why in whys],
+            [item.released for item in items],
         )
 
     def states(self, states: Sequence[int]) -> list[bytes]:

@@ -78,6 +78,7 @@ async def changes(transaction: Transaction, since: int) -> RegistryChanges:
             for row in await transaction.rows("SELECT * FROM tenants WHERE version > $1 ORDER BY version", since)
         ],
         [rows.key(row) for row in await transaction.rows(f"SELECT * FROM keys WHERE {keys} ORDER BY version", since)],
+        [rows.source(r) for r in await transaction.rows(f"SELECT * FROM sources WHERE {keys} ORDER BY version", since)],
     )
 
 

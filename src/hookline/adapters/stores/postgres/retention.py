@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hookline.adapters.stores.postgres import again, rows
+from hookline.adapters.stores.postgres import again, rows, sources
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -139,6 +139,18 @@ def _look_all(sql: str) -> Callable[[Transaction, _Ages, Any, int], Awaitable[_F
     return look
 
 
+async def _look_quarantine(transaction: Transaction, ages: _Ages, after: Any, limit: int) -> _Found:
+    """What is too old, and what belongs to a source that is gone."""
+    found = await transaction.rows(
+        "SELECT q.id, q.tenant, coalesce(s.deleted, true) AS gone FROM quarantine q LEFT JOIN sources s"
+        " ON s.id = q.source_id WHERE q.id > $1 ORDER BY q.id LIMIT $2",
+        after,
+        limit,
+    )
+    keys = [row["id"] for row in found if row["gone"] or row["id"] < ages.bound(row["tenant"])]
+    return _Found(keys, len(found), found[-1]["id"] if found else after, len(found) < limit)
+
+
 async def _remove_deliveries(transaction: Transaction, keys: Sequence[Any]) -> int:
     lanes = await transaction.rows(
         "SELECT endpoint_id, lane FROM closed WHERE lane IS NOT NULL AND state = 5 AND id = ANY ($1)", list(keys)
@@ -208,6 +220,7 @@ class _Table(msgspec.Struct, frozen=True):
 
 _DELIVERIES: Final = _Table(_look_deliveries, _remove_deliveries)
 _OF_EVENTS: Final = _Table(_look_ids("events"), _remove_events)
+_QUARANTINE: Final = _Table(_look_quarantine, sources.purge)
 _CIRCLE: Final = (
     _DELIVERIES,
     _OF_EVENTS,
@@ -223,6 +236,15 @@ _CIRCLE: Final = (
     _Table(
         _look_all("SELECT id FROM keys WHERE deleted AND created_at_ms <= $1 ORDER BY id LIMIT $2"),
         _remove("DELETE FROM keys WHERE deleted AND id = ANY ($1)"),
+    ),
+    _QUARANTINE,
+    _Table(
+        _look_all("SELECT id FROM sources WHERE deleted AND updated_at_ms <= $1 ORDER BY id LIMIT $2"),
+        # Not while it has anything in quarantine: its totals say whose that is.
+        _remove(
+            "DELETE FROM sources s WHERE s.deleted AND s.id = ANY ($1)"
+            " AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.source_id = s.id)"
+        ),
     ),
     _Table(
         _look_all(
@@ -272,4 +294,5 @@ async def remove(transaction: Transaction, step: Step) -> Purged:
     removed = await table.remove(transaction, step.keys)
     deliveries = removed if table is _DELIVERIES else 0
     events = removed if table is _OF_EVENTS else 0
-    return Purged(step.examined, deliveries, events)
+    quarantined = removed if table is _QUARANTINE else 0
+    return Purged(step.examined, deliveries, events, quarantined)

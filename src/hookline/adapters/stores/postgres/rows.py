@@ -10,8 +10,8 @@ import msgspec
 from hookline.core import ids
 from hookline.core.delivery import State
 from hookline.core.errors import DataError
-from hookline.core.event import Event
-from hookline.ports.store import KeyRow, OpenRef, TenantRow
+from hookline.core.event import Event, Origin
+from hookline.ports.store import KeyRow, OpenRef, SourceRow, TenantRow
 
 AS_IS: Final = 0
 """`events.encoding`: the payload is kept as it is."""
@@ -40,6 +40,7 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tracestate: str | None = None
     dataschema: str | None = None
     extensions: dict[str, str | int | bool] | None = None
+    inbound: Origin | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -61,6 +62,7 @@ def attributes(event: Event) -> bytes:
                 event.tracestate,
                 event.dataschema,
                 event.extensions,
+                event.inbound,
             )
         )
     except (OverflowError, ValueError, TypeError) as error:
@@ -89,6 +91,7 @@ def event(row: Mapping[str, Any], identifier: bytes | None = None) -> Event:
         tracestate=rest.tracestate,
         dataschema=rest.dataschema,
         extensions=rest.extensions,
+        inbound=rest.inbound,
         erased=row["encoding"] == ERASED,
     )
 
@@ -112,6 +115,11 @@ def key(row: Mapping[str, Any]) -> KeyRow:
         row["version"],
         row["deleted"],
     )
+
+
+def source(row: Mapping[str, Any]) -> SourceRow:
+    """The source of a row."""
+    return SourceRow(**dict(row))
 
 
 def event_id(row: Mapping[str, Any]) -> bytes:

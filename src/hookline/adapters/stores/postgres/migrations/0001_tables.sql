@@ -281,3 +281,40 @@ CREATE TABLE instances (
     beat  bigint NOT NULL DEFAULT 0,
     dead  boolean NOT NULL DEFAULT false
 );
+
+-- Where webhooks come in, with what waits for a person and what was refused.
+CREATE TABLE sources (
+    id            bytea PRIMARY KEY,        -- 12 bytes
+    tenant        text NOT NULL,
+    name          text NOT NULL,
+    uid           text,
+    spec          bytea NOT NULL,
+    sealed        bytea NOT NULL,
+    created_at_ms bigint NOT NULL,
+    updated_at_ms bigint NOT NULL,
+    version       bigint NOT NULL,
+    deleted       boolean NOT NULL DEFAULT false
+);
+CREATE UNIQUE INDEX sources_by_name ON sources (tenant, name) WHERE NOT deleted;
+CREATE UNIQUE INDEX sources_by_uid ON sources (tenant, uid) WHERE NOT deleted AND uid IS NOT NULL;
+CREATE INDEX sources_by_version ON sources (version);
+CREATE TABLE quarantine (
+    id        bytea PRIMARY KEY,            -- 12 bytes
+    source_id bytea NOT NULL,
+    tenant    text NOT NULL,
+    event     bytea NOT NULL,               -- msgpack map: the event that it would be, without its payload
+    problem   bytea NOT NULL,               -- JSON
+    data      bytea NOT NULL
+);
+CREATE INDEX quarantine_by_source ON quarantine (source_id, id);
+CREATE TABLE quarantine_totals (
+    source_id bytea PRIMARY KEY,
+    tenant    text NOT NULL,
+    kept      integer NOT NULL
+);
+CREATE TABLE rejections (
+    source_id bytea NOT NULL,
+    id        bytea NOT NULL,               -- 12 bytes
+    packed    bytea NOT NULL,
+    PRIMARY KEY (source_id, id)
+);

@@ -117,6 +117,49 @@ BEGIN
     RETURN states;
 END $$;
 
+-- An item that goes into quarantine, or comes out of it. `how` 0: it is an event; 1: kept; 2: no room; 3: not there any
+-- more. `known`: the dedupe value of its first. A number of deliveries of -1 says that the first is in quarantine.
+CREATE FUNCTION hl_quarantine(
+    p_now bigint, p_tenant text, p_id bytea, p_data bytea, p_key bytea, p_keep bigint, p_count integer,
+    p_source bytea, p_problem bytea, p_event bytea, p_max integer, p_released bytea, OUT how smallint, OUT known bytea
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_source bytea;
+BEGIN
+    how := 0;
+    IF p_released IS NOT NULL THEN
+        DELETE FROM quarantine q WHERE q.id = p_released AND q.tenant = p_tenant RETURNING q.source_id INTO v_source;
+        IF NOT FOUND THEN
+            how := 3;
+            RETURN;
+        END IF;
+        UPDATE quarantine_totals t SET kept = t.kept - 1 WHERE t.source_id = v_source;
+        DELETE FROM quarantine_totals t WHERE t.source_id = v_source AND t.kept <= 0;
+    END IF;
+    IF p_key IS NOT NULL THEN
+        INSERT INTO dedupe AS k (key, expires_ms, value)
+        VALUES (p_key, p_now + p_keep, p_id || int4send(CASE WHEN p_source IS NULL THEN p_count ELSE -1 END))
+        ON CONFLICT (key) DO UPDATE SET expires_ms = excluded.expires_ms, value = excluded.value
+            WHERE k.expires_ms <= p_now OR p_released IS NOT NULL;
+        IF NOT FOUND THEN
+            SELECT k.value INTO known FROM dedupe k WHERE k.key = p_key;
+            RETURN;
+        END IF;
+    END IF;
+    IF p_source IS NOT NULL THEN
+        INSERT INTO quarantine_totals AS t (source_id, tenant, kept) VALUES (p_source, p_tenant, 1)
+        ON CONFLICT (source_id) DO UPDATE SET kept = t.kept + 1 WHERE t.kept < p_max;
+        IF NOT FOUND THEN
+            DELETE FROM dedupe k WHERE k.key = p_key;
+            how := 2;
+            RETURN;
+        END IF;
+        INSERT INTO quarantine (id, source_id, tenant, event, problem, data)
+        VALUES (p_id, p_source, p_tenant, p_event, p_problem, p_data);
+        how := 1;
+    END IF;
+END $$;
+
 -- The shared commit of accept. `r_key` and `i_key` are NULL where there is none. Returned: `r_state` 0 new, 1 known with
 -- its stored answer in `r_items` and `r_note` (whose `r_hash_known` says whether it was the same request), 2 the same key
 -- as an earlier request of this call; `i_first` the dedupe value of the first event with this key, where it is another.
@@ -127,12 +170,14 @@ CREATE FUNCTION hl_accept(
     i_subject text[], i_content_type text[], i_attributes bytea[], i_data bytea[], i_wait bigint[], i_key bytea[],
     i_keep bigint[], i_fanout bytea[], i_count integer[],
     d_item integer[], d_id bytea[], d_endpoint bytea[], d_lane text[], d_lease bigint[],
+    s_item integer[], s_source bytea[], s_problem bytea[], s_event bytea[], s_max integer[], s_released bytea[],
     OUT now_ms bigint, OUT r_state smallint[], OUT r_items bytea[], OUT r_notes bytea[], OUT r_hash_known bytea[],
-    OUT i_first bytea[], OUT d_state smallint[]
+    OUT i_first bytea[], OUT d_state smallint[], OUT s_how smallint[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     skip boolean[] := array_fill(false, ARRAY[cardinality(i_id)]);
     made bytea[];
+    quarantined record;
 BEGIN
     now_ms := hl_now(p_told);
     PERFORM hl_require_registry(p_version);
@@ -157,6 +202,18 @@ BEGIN
         SELECT coalesce(array_agg(r_state[u.request] > 0 ORDER BY u.n), '{}') INTO skip
         FROM unnest(i_request) WITH ORDINALITY AS u (request, n);
     END IF;
+    s_how := array_fill(0::smallint, ARRAY[cardinality(s_item)]);
+    FOR n IN 1 .. cardinality(s_item) LOOP
+        IF NOT skip[s_item[n]] THEN
+            SELECT * INTO quarantined FROM hl_quarantine(now_ms, i_tenant[s_item[n]], i_id[s_item[n]], i_data[s_item[n]],
+                i_key[s_item[n]], i_keep[s_item[n]], i_count[s_item[n]], s_source[n], s_problem[n], s_event[n], s_max[n],
+                s_released[n]);
+            s_how[n] := quarantined.how;
+            i_first[s_item[n]] := quarantined.known;
+            skip[s_item[n]] := quarantined.how > 0 OR quarantined.known IS NOT NULL;
+            i_key[s_item[n]] := NULL;
+        END IF;
+    END LOOP;
     IF EXISTS (SELECT 1 FROM unnest(i_key) AS u (key) WHERE u.key IS NOT NULL) THEN
         INSERT INTO dedupe AS k (key, expires_ms, value)
         SELECT DISTINCT ON (u.key) u.key, now_ms + u.keep, u.id || int4send(u.count)
@@ -164,10 +221,11 @@ BEGIN
         WHERE u.key IS NOT NULL AND NOT u.skip ORDER BY u.key, u.n
         ON CONFLICT (key) DO UPDATE SET expires_ms = excluded.expires_ms, value = excluded.value
             WHERE k.expires_ms <= now_ms;
-        SELECT array_agg(CASE WHEN u.skip OR substr(k.value, 1, 12) = u.id THEN NULL ELSE k.value END ORDER BY u.n),
+        SELECT array_agg(CASE WHEN u.skip OR substr(k.value, 1, 12) = u.id THEN u.first ELSE k.value END ORDER BY u.n),
                array_agg(u.skip OR coalesce(substr(k.value, 1, 12) <> u.id, false) ORDER BY u.n)
         INTO i_first, skip
-        FROM unnest(i_key, i_id, skip) WITH ORDINALITY AS u (key, id, skip, n) LEFT JOIN dedupe k ON k.key = u.key;
+        FROM unnest(i_key, i_id, skip, i_first) WITH ORDINALITY AS u (key, id, skip, first, n)
+        LEFT JOIN dedupe k ON k.key = u.key;
     END IF;
     d_state := hl_new_events(now_ms, p_owner, true, skip, i_id, i_tenant, i_type, i_source, i_source_id, i_subject,
         i_content_type, i_attributes, i_data, i_wait, i_fanout, d_item, d_id, d_endpoint, d_lane, d_lease);
