@@ -63,6 +63,7 @@ class Channel:
         "health",
         "health_dirty",
         "health_version",
+        "hinted_s",
         "in_flight",
         "leased_by_claim",
         "overflow",
@@ -100,6 +101,8 @@ class Channel:
         self.wait_until_s = 0.0
         self.probe_at_s: float | None = None
         self.slow = SlowStart(endpoint.concurrency_max)
+        self.hinted_s = float("-inf")
+        """Monotonic: when other processes were told last that it has more than starts here."""
         self.finished_last_s = 0
         self._this_second = 0
         self._second = 0
@@ -132,6 +135,15 @@ class Channel:
         self._roll(int(now_s))
         busy = self.in_flight + self.queued + self.reserved
         return self.cap() + max(self.finished_last_s, self._this_second) - busy
+
+    def shares(self, workers: int) -> bool:
+        """Whether, while so many processes deliver, one more may be handed off: each has its share of the cap; what has
+        an order or a rate, or of which there is no share for each, is claimed (docs/reliability.md, rule 10)."""
+        endpoint = self.endpoint
+        if endpoint.rate is not None or endpoint.lane is not None:
+            return False
+        handed = self.in_flight + self.queued + self.reserved - self.leased_by_claim
+        return handed < min(self.cap(), endpoint.concurrency_max // workers)
 
     def claim_slots(self) -> int:
         """How much may be claimed for it now."""

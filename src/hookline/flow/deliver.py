@@ -39,7 +39,11 @@ _LOOKED_AT_MAX = 64
 
 
 class Deliver(HandOff):
-    """The slots of this process. All methods but `release` are synchronous and run on the loop."""
+    """The slots of this process. All methods but `release` are synchronous and run on the loop.
+
+    `hint_again_s`: others are told of an endpoint that has more due than this process starts, again after so long; None:
+    once, for there are no others. `handoff_max` 0: nothing is handed off.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Deliver(HandOff):
         concurrency_max: int = 2048,
         host_concurrency_max: int = 64,
         handoff_max: int = 4096,
+        hint_again_s: float | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -71,6 +76,9 @@ class Deliver(HandOff):
         self._awaited = awaited
         self.slots = Slots(concurrency_max, host_concurrency_max, recorder.is_behind)
         self._handoff_max = handoff_max
+        self._hint_again_s = hint_again_s
+        self.workers = 1
+        """How many processes deliver, this one included; told by `flow.follow`."""
         self._channels: dict[bytes, Channel] = {}
         self.destinations = Destinations(senders, observer)
         self._quiet: asyncio.Event | None = None
@@ -132,6 +140,8 @@ class Deliver(HandOff):
             return None
         if not channel.open(now_s) or channel.window(now_s) < 1 or self._recorder.is_behind(now_s):
             return None
+        if self.workers > 1 and not channel.shares(self.workers):
+            return None
         channel.reserved += 1
         self._handed += 1
         self._handed_bytes += event.size_bytes
@@ -181,11 +191,20 @@ class Deliver(HandOff):
         channel = self.channel(endpoint_id)
         if channel is None:
             return
-        if not channel.overflow:
+        if not channel.overflow or self._hints_again(channel):
             # The first to wait is worth a hint; those behind it are found with it, claimed by endpoint.
             channel.overflow = True
             self._queue.publish((delivery_id,))
         self._wake.ready(endpoint_id)
+
+    def _hints_again(self, channel: Channel) -> bool:
+        if self._hint_again_s is None:
+            return False
+        now_s = self._clock.monotonic_s()
+        if now_s - channel.hinted_s < self._hint_again_s:
+            return False
+        channel.hinted_s = now_s
+        return True
 
     def unfold(self) -> None:
         """A fan-out row was committed."""

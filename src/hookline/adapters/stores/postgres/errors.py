@@ -9,10 +9,15 @@ import asyncpg
 from hookline.core.errors import DataError, HooklineError, StaleRegistry, StoreUnavailable
 
 STALE = "HL001"
+TAKEN_FOR_DEAD = "HL002"
 NO_PARTITION = "23514"
 AGAIN = frozenset({"40P01", "40001"})
 """Deadlock, serialization: the statement did nothing, and may simply be repeated."""
 _DATA = ("22", "23", "54000")
+
+
+class TakenForDead(StoreUnavailable):
+    """The others took this process for dead: it must become another one before it leases anything."""
 
 
 def translate(error: BaseException) -> HooklineError | None:
@@ -23,6 +28,8 @@ def translate(error: BaseException) -> HooklineError | None:
         state = error.sqlstate or ""
         if state == STALE:
             return StaleRegistry(str(error))
+        if state == TAKEN_FOR_DEAD:
+            return TakenForDead("PostgreSQL: this process was taken for dead")
         if state.startswith(_DATA):
             return DataError(str(error)[:500])
         return StoreUnavailable(f"PostgreSQL: {str(error)[:300]}", retry_after_s=2)

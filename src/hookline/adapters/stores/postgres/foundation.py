@@ -11,7 +11,7 @@ import asyncpg
 
 from hookline.adapters.stores.postgres import instances, migrate, partitions
 from hookline.adapters.stores.postgres.clock import ServerClock
-from hookline.adapters.stores.postgres.errors import AGAIN, NO_PARTITION, translate
+from hookline.adapters.stores.postgres.errors import AGAIN, NO_PARTITION, TakenForDead, translate
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.errors import StoreUnavailable
@@ -40,7 +40,8 @@ class PostgresBase:
 
     `name` tells which process this is over its restarts: a start under a name ends the earlier process of that name,
     which cannot live any more; '' is nobody's. `told`: `clock` is the time, the server's does not count (for tests).
-    `unsafe` accepts a server that does not flush. `migrations`: apply what is missing at the start.
+    `unsafe` accepts a server that does not flush. `migrations`: apply what is missing at the start. `delivers` False: this
+    process only accepts and serves, the others need not count with it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PostgresBase:
         told: bool = False,
         unsafe: bool = False,
         migrations: bool = True,
+        delivers: bool = True,
         connections_max: int = CONNECTIONS_MAX,
         warn: Callable[[str, str], None] = lambda _name, _detail: None,
     ) -> None:
@@ -61,11 +63,13 @@ class PostgresBase:
         self._name = name
         self._unsafe = unsafe
         self._migrations = migrations
+        self._delivers = delivers
         self._connections_max = connections_max
         self._warn = warn
         self._pool: asyncpg.Pool[Any] | None = None
         self._watch = instances.Watch(clock)
         self._beating: asyncio.Task[None] | None = None
+        self._entering = asyncio.Lock()
         self.instance = 0
 
     # ------------------------------------------------------------------------------------ beginning and end
@@ -119,7 +123,7 @@ class PostgresBase:
             raise StoreUnavailable("the database lacks migrations: `hookline migrate up`")
         today = partitions.day_of(self.now_ms())
         await partitions.make(connection, range(today - 1, today + 1 + partitions.AHEAD))
-        self.instance = await instances.enter(connection, self._name)
+        self.instance = await instances.enter(connection, self._name, delivers=self._delivers)
 
     async def stop(self) -> None:
         """`Store.stop`. Stopping twice does nothing."""
@@ -157,7 +161,7 @@ class PostgresBase:
             try:
                 alive = await self._rows(instances.BEAT, self.instance)
                 if not alive:
-                    await self._again()
+                    await self._enter_again(self.instance)
                 today = partitions.day_of(self.now_ms())
                 if today != made:
                     await self._make(range(today, today + 1 + partitions.AHEAD))
@@ -165,11 +169,28 @@ class PostgresBase:
             except StoreUnavailable as error:
                 self._warn("store_beat_failed", str(error))
 
-    async def _again(self) -> None:
-        """Somebody took this process for dead, and its leases back: it goes on as another one."""
-        async with self._connection() as connection:
-            self.instance = await instances.enter(connection, self._name)
-        self._warn("store_instance_lost", str(self.instance))
+    async def _enter_again(self, lost: int) -> None:
+        """Somebody took this process, as number `lost`, for dead, and its leases back: it goes on as another one."""
+
+        async def work(connection: asyncpg.Connection[Any]) -> tuple[int, bool]:
+            return await instances.enter_again(connection, self._name, delivers=self._delivers)
+
+        async with self._entering:
+            if self.instance != lost:
+                return  # it is another one already
+            self.instance, taken = await self._run(work)
+        self._warn("store_instance_lost", f"it was number {lost} and is {self.instance}")
+        if taken:
+            self._warn("instance_name_taken", f"another process has the name {self._name}: HOOKLINE_INSTANCE")
+
+    async def _leasing(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives, which may lease something: once more, as another process, if this one is taken for dead."""
+        number = self.instance
+        try:
+            return await work()
+        except TakenForDead:
+            await self._enter_again(number)
+            return await work()
 
     async def _make(self, days: range) -> None:
         async with self._connection() as connection:

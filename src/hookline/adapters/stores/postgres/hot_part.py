@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hookline.adapters.stores.postgres import rows
@@ -60,11 +61,7 @@ class HotPart(PostgresBase):
                 columns.add(item, number)
         keyed = any(request.idempotency is not None for request in requests)
         keys = [request.idempotency for request in requests] if keyed else []
-        found = await self._one(
-            _ACCEPT,
-            registry_version,
-            self.clock.told(),
-            self.instance,
+        values = (
             [None if key is None else key.key for key in keys],
             [b"" if key is None else key.body_hash for key in keys],
             [request.note for request in requests] if keyed else [],
@@ -72,7 +69,10 @@ class HotPart(PostgresBase):
             columns.of,
             *columns.values(),
             *columns.quarantine(),
-            days=[item.event.id for item in columns.events],
+        )
+        days = [item.event.id for item in columns.events]
+        found = await self._leasing(
+            lambda: self._one(_ACCEPT, registry_version, self.clock.told(), self.instance, *values, days=days)
         )
         return _accepted(requests, columns, found)
 
@@ -91,7 +91,8 @@ class HotPart(PostgresBase):
         next_due_s: dict[bytes, float | None] = {}
         left = list(entries)
         for attempt in range(_BUSY_TRIES):
-            found = await self._rows(_CLAIM, self.clock.told(), self.instance, bytes_max, *_asked(left), named)
+            asked = (bytes_max, *_asked(left), named)
+            found = await self._leasing(partial(self._claim_once, asked))
             taken, busy = _claimed(found, left, next_due_s)
             claimed += taken
             bytes_max -= sum(len(one.event.data) for one in taken)
@@ -103,6 +104,9 @@ class HotPart(PostgresBase):
         for entry in left:
             next_due_s[entry.endpoint_id] = _BUSY_S
         return ClaimResult(claimed, next_due_s)
+
+    async def _claim_once(self, asked: tuple[Any, ...]) -> list[Any]:
+        return await self._rows(_CLAIM, self.clock.told(), self.instance, *asked)
 
     async def record(
         self, items: Sequence[RecordItem], healths: Sequence[HealthChange] = (), registry_version: int = 0

@@ -19,17 +19,31 @@ BURY: Final = "UPDATE instances SET dead = true WHERE id = ANY ($1) AND NOT dead
 FORGET: Final = (
     "DELETE FROM instances i WHERE dead AND NOT EXISTS (SELECT 1 FROM open o WHERE o.owner = i.id AND o.state = 1)"
 )
+PULSE: Final = (
+    "SELECT m.value AS registry_version, i.workers, i.first FROM meta m, (SELECT count(*) AS workers, min(id) AS first"
+    " FROM instances WHERE delivers AND NOT dead) AS i WHERE m.name = 'registry_version'"
+)
 _OF_NAME: Final = "UPDATE instances SET dead = true WHERE name = $1 AND NOT dead"
-_ENTER: Final = "INSERT INTO instances (name) VALUES ($1) RETURNING id"
+_TAKEN: Final = "SELECT EXISTS (SELECT 1 FROM instances WHERE name = $1 AND NOT dead)"
+_ENTER: Final = "INSERT INTO instances (name, delivers) VALUES ($1, $2) RETURNING id"
 
 
-async def enter(connection: asyncpg.Connection[Any], name: str) -> int:
+async def enter(connection: asyncpg.Connection[Any], name: str, *, delivers: bool) -> int:
     """Become one; an earlier one of this name is dead by that. Its number, which no other ever has."""
     async with connection.transaction():
         if name:
             await connection.execute(_OF_NAME, name)
-        number: int = await connection.fetchval(_ENTER, name)
+        number: int = await connection.fetchval(_ENTER, name, delivers)
         return number
+
+
+async def enter_again(connection: asyncpg.Connection[Any], name: str, *, delivers: bool) -> tuple[int, bool]:
+    """Become another one, having been taken for dead. Its number, and whether the name is somebody else's by now: then
+    it is one without a name, for two of a name would end each other for ever."""
+    async with connection.transaction():
+        taken: bool = bool(name) and await connection.fetchval(_TAKEN, name)
+        number: int = await connection.fetchval(_ENTER, "" if taken else name, delivers)
+        return number, taken
 
 
 class Watch:

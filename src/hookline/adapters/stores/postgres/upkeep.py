@@ -70,9 +70,9 @@ async def oldest(transaction: Transaction, endpoint_id: bytes, limit: int) -> li
 
 
 async def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bool]:
-    """`Upkeep.unfold`. One process unfolds at a time."""
+    """`Upkeep.unfold`. One process unfolds at a time: what remains is its business, not that of one who finds it at it."""
     if not await transaction.value("SELECT pg_try_advisory_xact_lock($1)", UNFOLD_LOCK):
-        return {}, True
+        return {}, False
     found = await transaction.row("SELECT * FROM fanouts ORDER BY n LIMIT 1")
     if found is None:
         return {}, False

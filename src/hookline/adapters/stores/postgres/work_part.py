@@ -8,13 +8,18 @@ from functools import partial
 from hookline.adapters.stores.postgres import again, counters, instances, upkeep
 from hookline.adapters.stores.postgres.foundation import PostgresBase
 from hookline.core.errors import StoreUnavailable
-from hookline.ports.store import NewDelivery, OpenRef
+from hookline.ports.store import NewDelivery, OpenRef, Pulse
 
 
 class WorkPart(PostgresBase):
     """What runs beside."""
 
     _lane_after: upkeep.Lane = (b"", "")
+
+    async def pulse(self) -> Pulse:
+        """`Upkeep.pulse`."""
+        found = await self._one(instances.PULSE)
+        return Pulse(found["registry_version"], found["workers"], found["first"] == self.instance)
 
     async def lost(self, limit: int = 1000) -> Sequence[OpenRef]:
         """`Upkeep.lost`."""

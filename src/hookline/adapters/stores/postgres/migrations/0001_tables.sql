@@ -279,8 +279,18 @@ CREATE TABLE instances (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name  text NOT NULL,                    -- '' or one that only one process has at a time
     beat  bigint NOT NULL DEFAULT 0,
-    dead  boolean NOT NULL DEFAULT false
-);
+    dead  boolean NOT NULL DEFAULT false,
+    delivers boolean NOT NULL               -- false: it only accepts and serves
+) WITH (fillfactor = 50);
+
+-- Who holds the registry in memory is told of each change, when it is committed.
+CREATE FUNCTION hl_registry_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('hookline_registry', NEW.value::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER registry_changed AFTER UPDATE ON meta FOR EACH ROW WHEN (NEW.name = 'registry_version')
+    EXECUTE FUNCTION hl_registry_changed();
 
 -- Where webhooks come in, with what waits for a person and what was refused.
 CREATE TABLE sources (

@@ -1,4 +1,5 @@
--- Accept: one statement for a shared commit. Error HL001: the registry is newer than what this was routed with.
+-- Accept: one statement for a shared commit. Error HL001: the registry is newer than what this was routed with; HL002: the
+-- process was taken for dead, and its leases back: it must become another one first.
 
 -- The server's clock, or the one that a test tells.
 CREATE FUNCTION hl_now(p_now bigint) RETURNS bigint LANGUAGE sql VOLATILE AS
@@ -10,6 +11,14 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared(4846002);
     IF (SELECT value FROM meta WHERE name = 'registry_version') > p_version THEN
         RAISE EXCEPTION 'the registry is newer' USING ERRCODE = 'HL001';
+    END IF;
+END $$;
+
+-- Whoever leases must live: what a dead one leases is taken back at once, and would be sent twice.
+CREATE FUNCTION hl_require_alive(p_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM instances WHERE id = p_owner AND NOT dead) THEN
+        RAISE EXCEPTION 'this process was taken for dead' USING ERRCODE = 'HL002';
     END IF;
 END $$;
 
@@ -180,6 +189,7 @@ DECLARE
     quarantined record;
 BEGIN
     now_ms := hl_now(p_told);
+    PERFORM hl_require_alive(p_owner);
     PERFORM hl_require_registry(p_version);
     i_first := array_fill(NULL::bytea, ARRAY[cardinality(i_id)]);
     IF cardinality(r_key) > 0 THEN

@@ -41,6 +41,7 @@ DECLARE
     c_id bytea[] := '{}';
     c_entry integer[] := '{}';
 BEGIN
+    PERFORM hl_require_alive(p_owner);
     FOR i IN 1 .. cardinality(e_id) LOOP
         PERFORM 1 FROM endpoints e WHERE e.id = e_id[i] AND e.state = 'active' AND e.deleted = 0;
         IF NOT FOUND THEN
