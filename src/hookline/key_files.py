@@ -18,7 +18,7 @@ def operator_key(settings: Settings) -> tuple[str, bool]:
         return settings.key, False
     if settings.on_postgres and settings.key_file is None:
         raise SettingsError(
-            "HOOKLINE_KEY or HOOKLINE_KEY_FILE is needed on PostgreSQL: every process has the same key, and none makes it"
+            "HOOKLINE_KEY or HOOKLINE_KEY_FILE is needed on PostgreSQL: every process has the same, none makes it"
         )
     path = settings.key_path
     new = None if settings.on_postgres else "hl_" + secrets.token_urlsafe(32)

@@ -82,7 +82,7 @@ class Settings:
                 "sqlite:///relative.db, sqlite:////absolute.db or postgresql://user:password@host/database",
                 parse_database,
             ),
-            "the store: one SQLite file, used by one process, not on a network file system; or PostgreSQL, for any number",
+            "the store: one SQLite file, for one process, not on a network file system; or PostgreSQL, for any number",
         ),
     ] = "sqlite:///hookline.db"
     db_unsafe: Annotated[
@@ -152,7 +152,7 @@ class Settings:
         Path | None,
         Knob(
             _PATH,
-            "the file with the operator's key, on SQLite created if missing; empty: hookline.key beside the SQLite file",
+            "the file with the operator's key, on SQLite created if missing; empty: hookline.key beside the database",
         ),
     ] = None
     secret_key: Annotated[
@@ -170,7 +170,7 @@ class Settings:
         Path | None,
         Knob(
             _PATH,
-            "the file with HOOKLINE_SECRET_KEY, on SQLite created if missing; empty: hookline.secret beside the SQLite file",
+            "the file with HOOKLINE_SECRET_KEY, on SQLite created if missing; empty: hookline.secret beside it",
         ),
     ] = None
     allow_networks: Annotated[

@@ -8,7 +8,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
@@ -20,7 +19,7 @@ def programs() -> Path:
     assert found is not None
     assert found.origin is not None
     folder = Path(found.origin).parent
-    newest = sorted(folder.glob("pginstall*"), key=lambda found: found.name)[-1]
+    newest = max(folder.glob("pginstall*"), key=lambda found: found.name)
     return newest / "bin"
 
 
@@ -47,7 +46,9 @@ class Postgres:
                 if parent.is_dir() and parent.owner() == "root" and str(parent).startswith("/tmp/"):
                     parent.chmod(parent.stat().st_mode | 0o011)
         self.data = folder / "data"
-        self._run("initdb", "-D", str(self.data), "-U", "hookline", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        self._run(
+            "initdb", "-D", str(self.data), "-U", "hookline", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"
+        )
         lines = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
         lines |= {"max_connections": "200", "shared_buffers": "128MB", "max_wal_size": "1GB"} | settings
         with (self.data / "postgresql.conf").open("a") as file:
@@ -89,5 +90,17 @@ class Postgres:
 
     def create(self, name: str) -> str:
         """A new, empty database; how it is reached."""
-        self._run("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "hookline", "-d", "postgres", "-c", f"CREATE DATABASE {name}")
+        self._run(
+            "psql",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "hookline",
+            "-d",
+            "postgres",
+            "-c",
+            f"CREATE DATABASE {name}",
+        )
         return f"postgresql://hookline@127.0.0.1:{self.port}/{name}"

@@ -12,6 +12,7 @@ import msgspec
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
 from hookline.core.health import Health, SlowStart
+from hookline.ports.clock import Clock
 
 
 class Job(msgspec.Struct, gc=False):
@@ -135,6 +136,13 @@ class Channel:
         self._roll(int(now_s))
         busy = self.in_flight + self.queued + self.reserved
         return self.cap() + max(self.finished_last_s, self._this_second) - busy
+
+    def hints_again(self, clock: Clock, again_s: float | None) -> bool:
+        """Whether other processes, if there are any, are to be told now that it has more due than starts here."""
+        if again_s is None or (now_s := clock.monotonic_s()) - self.hinted_s < again_s:
+            return False
+        self.hinted_s = now_s
+        return True
 
     def shares(self, workers: int) -> bool:
         """Whether, while so many processes deliver, one more may be handed off: each has its share of the cap; what has

@@ -41,8 +41,7 @@ _LOOKED_AT_MAX = 64
 class Deliver(HandOff):
     """The slots of this process. All methods but `release` are synchronous and run on the loop.
 
-    `hint_again_s`: others are told of an endpoint that has more due than this process starts, again after so long; None:
-    once, for there are no others. `handoff_max` 0: nothing is handed off.
+    `hint_again_s`: others are told again after so long that an endpoint has more due than starts here; None: nobody is.
     """
 
     def __init__(
@@ -68,6 +67,7 @@ class Deliver(HandOff):
         self._registry = registry
         self._send = send.start
         self._recorder = recorder
+        self.release = recorder.release
         self._health = health
         self._wake = wake
         self._queue = queue
@@ -140,7 +140,7 @@ class Deliver(HandOff):
             return None
         if not channel.open(now_s) or channel.window(now_s) < 1 or self._recorder.is_behind(now_s):
             return None
-        if self.workers > 1 and not channel.shares(self.workers):
+        if self.workers > 1 and not channel.shares(self.workers):  # rule 10
             return None
         channel.reserved += 1
         self._handed += 1
@@ -191,20 +191,11 @@ class Deliver(HandOff):
         channel = self.channel(endpoint_id)
         if channel is None:
             return
-        if not channel.overflow or self._hints_again(channel):
+        if not channel.overflow or channel.hints_again(self._clock, self._hint_again_s):
             # The first to wait is worth a hint; those behind it are found with it, claimed by endpoint.
             channel.overflow = True
             self._queue.publish((delivery_id,))
         self._wake.ready(endpoint_id)
-
-    def _hints_again(self, channel: Channel) -> bool:
-        if self._hint_again_s is None:
-            return False
-        now_s = self._clock.monotonic_s()
-        if now_s - channel.hinted_s < self._hint_again_s:
-            return False
-        channel.hinted_s = now_s
-        return True
 
     def unfold(self) -> None:
         """A fan-out row was committed."""

@@ -87,7 +87,6 @@ class Limits(msgspec.Struct, frozen=True):
     """How long a success waits for others, or for an accept, to share its commit with. Nobody waits for it meanwhile:
     its slot is free. What it adds is in flight a little longer (docs/reliability.md, rule 12)."""
 
-
     shared: bool = False
     """Other processes work on the same store."""
     delivers: bool = True
@@ -295,9 +294,7 @@ class Engine:
         )
 
     def _follow(self) -> Follow:
-        follow = Follow(
-            self.store, self.registry, self.health, self.deliver, self.wake, self.clock, self.observer
-        )
+        follow = Follow(self.store, self.registry, self.health, self.deliver, self.wake, self.clock, self.observer)
         self.upkeep.mine = self.replays.mine = lambda: follow.first
         return follow
 

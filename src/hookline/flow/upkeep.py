@@ -25,7 +25,18 @@ from hookline.ports.store import Store
 OVERFLOW_STEP: Final = 500
 LOST_STEP: Final = 1000
 BY_ONE: Final = frozenset(
-    ("close_deleted", "fold", "sweep_lanes", "purge_dedupe", "overflow", "expire", "purge", "reseal", "settle", "verify")
+    (
+        "close_deleted",
+        "fold",
+        "sweep_lanes",
+        "purge_dedupe",
+        "overflow",
+        "expire",
+        "purge",
+        "reseal",
+        "settle",
+        "verify",
+    )
 )
 """One process is enough for these; when it dies another one is the first of those that live."""
 

@@ -105,7 +105,7 @@ class Wake:
 
 
 class Elsewhere(Wake):
-    """Of a process that delivers nothing: those who do are told, all that one turn of the loop brings in one message."""
+    """Of a process that delivers nothing: those who do are told what one turn of the loop brings, in one message."""
 
     def __init__(self, clock: Clock, tenant_of: Callable[[bytes], str | None], queue: Queue) -> None:
         super().__init__(clock, tenant_of)

@@ -91,8 +91,8 @@ async def open_again(transaction: Transaction, closed: Mapping[str, Any], rank: 
     state = _PENDING if lane is None else _HELD
     await transaction.run("DELETE FROM closed WHERE id = $1", closed["id"])
     await transaction.run(
-        "INSERT INTO open (id, event_id, endpoint_id, tenant, state, rank, due_ms, fence, attempts, size_bytes, lane, seq,"
-        " reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        "INSERT INTO open (id, event_id, endpoint_id, tenant, state, rank, due_ms, fence, attempts, size_bytes, lane,"
+        " seq, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         closed["id"],
         closed["event_id"],
         endpoint_id,
@@ -138,9 +138,7 @@ async def _refuse_deleted(transaction: Transaction, endpoint_id: bytes) -> None:
 
 
 def _ref(row: Mapping[str, Any], state: State) -> OpenRef:
-    return OpenRef(
-        row["id"], row["fence"], row["endpoint_id"], row["tenant"], rows.event_id(row), state, row["lost"]
-    )
+    return OpenRef(row["id"], row["fence"], row["endpoint_id"], row["tenant"], rows.event_id(row), state, row["lost"])
 
 
 async def discard(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> None:

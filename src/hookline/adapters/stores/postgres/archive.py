@@ -104,7 +104,8 @@ async def events(transaction: Transaction, query: Query) -> Page[Event]:
     where.equal("source", query.source)
     where.equal("source_id", query.source_id)
     where.equal("subject", query.subject)
-    sizes = f"SELECT id, octet_length(data) AS size FROM events{where.sql} ORDER BY id {_order(query)} LIMIT {query.limit + 1}"
+    order = f"ORDER BY id {_order(query)} LIMIT {query.limit + 1}"
+    sizes = f"SELECT id, octet_length(data) AS size FROM events{where.sql} {order}"
     wanted: list[bytes] = []
     size_bytes = 0
     more = False
@@ -142,7 +143,9 @@ async def deliveries(transaction: Transaction, query: Query) -> Page[DeliveryRow
         if edge is not None:
             edges.append(edge)
         _filter(where, query, state)
-        sql = f"{_LISTED[table]} FROM {source}{_JOINS}{where.sql} ORDER BY {key} {_order(query)} LIMIT {query.limit + 1}"
+        sql = (
+            f"{_LISTED[table]} FROM {source}{_JOINS}{where.sql} ORDER BY {key} {_order(query)} LIMIT {query.limit + 1}"
+        )
         found += await transaction.rows(sql, *where.values)
     # Beyond the nearest edge, something was not looked at.
     if query.oldest_first:

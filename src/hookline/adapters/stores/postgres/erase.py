@@ -18,9 +18,7 @@ from hookline.core.history import AttemptRecord
 
 ATTEMPTS_PER_STEP: Final = 100
 _LEASED: Final = int(State.LEASED)
-_OF_EVENT: Final = (
-    "(id > $1 AND id <= $2 OR id IN (SELECT r.delivery_id FROM replays r WHERE r.event_id = $1))"
-)
+_OF_EVENT: Final = "(id > $1 AND id <= $2 OR id IN (SELECT r.delivery_id FROM replays r WHERE r.event_id = $1))"
 
 
 async def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:

@@ -6,13 +6,22 @@ import asyncio
 
 import asyncpg
 
-from hookline.core.errors import DataError, HooklineError, StaleRegistry, StoreUnavailable
+from hookline.core.errors import CommitUnknown, DataError, HooklineError, StaleRegistry, StoreUnavailable
 
 STALE = "HL001"
 TAKEN_FOR_DEAD = "HL002"
 NO_PARTITION = "23514"
 AGAIN = frozenset({"40P01", "40001"})
 """Deadlock, serialization: the statement did nothing, and may simply be repeated."""
+_LOST = (
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    OSError,
+    asyncio.TimeoutError,
+    EOFError,
+)
 _DATA = ("22", "23", "54000")
 
 
@@ -20,10 +29,13 @@ class TakenForDead(StoreUnavailable):
     """The others took this process for dead: it must become another one before it leases anything."""
 
 
-def translate(error: BaseException) -> HooklineError | None:
-    """What the port's caller is told; None: it is none of the database's business."""
+def translate(error: BaseException, *, begun: bool = True) -> HooklineError | None:
+    """What the port's caller is told; None: it is none of the database's business. `begun`: something was sent."""
     if isinstance(error, HooklineError):
         return error
+    if isinstance(error, _LOST):
+        kind = CommitUnknown if begun else StoreUnavailable
+        return kind(f"PostgreSQL cannot be reached: {str(error)[:300] or type(error).__name__}", retry_after_s=2)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state == STALE:
@@ -33,8 +45,6 @@ def translate(error: BaseException) -> HooklineError | None:
         if state.startswith(_DATA):
             return DataError(str(error)[:500])
         return StoreUnavailable(f"PostgreSQL: {str(error)[:300]}", retry_after_s=2)
-    if isinstance(error, asyncpg.InterfaceError | OSError | asyncio.TimeoutError | EOFError):
-        return StoreUnavailable(f"PostgreSQL cannot be reached: {str(error)[:300] or type(error).__name__}", retry_after_s=2)
     if isinstance(error, ValueError | OverflowError):  # what asyncpg cannot encode
         return DataError(str(error)[:500])
     return None

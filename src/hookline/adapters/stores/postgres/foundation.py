@@ -40,8 +40,8 @@ class PostgresBase:
 
     `name` tells which process this is over its restarts: a start under a name ends the earlier process of that name,
     which cannot live any more; '' is nobody's. `told`: `clock` is the time, the server's does not count (for tests).
-    `unsafe` accepts a server that does not flush. `migrations`: apply what is missing at the start. `delivers` False: this
-    process only accepts and serves, the others need not count with it.
+    `unsafe` accepts a server that does not flush. `migrations`: apply what is missing at the start. `delivers` False:
+    this process only accepts and serves, the others need not count with it.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class PostgresBase:
             self._warn("instance_name_taken", f"another process has the name {self._name}: HOOKLINE_INSTANCE")
 
     async def _leasing(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives, which may lease something: once more, as another process, if this one is taken for dead."""
+        """What `work` gives, which may lease something: once more, as another process, if this one counts as dead."""
         number = self.instance
         try:
             return await work()
@@ -211,7 +211,8 @@ class PostgresBase:
         """The rows of one statement. `days`: ids of what it stores, should its range of history not be there yet."""
 
         async def work(connection: asyncpg.Connection[Any]) -> list[Any]:
-            return await connection.fetch(sql, *values)
+            found: list[Any] = await connection.fetch(sql, *values)
+            return found
 
         return await self._run(work, days)
 
@@ -245,8 +246,10 @@ class PostgresBase:
 
     async def _run(self, work: Callable[[Any], Awaitable[T]], days: Sequence[bytes] = ()) -> T:
         for attempt in range(TRIES):
+            begun = False
             try:
                 async with self._connection() as connection:
+                    begun = True
                     return await work(connection)
             except asyncpg.PostgresError as error:
                 if error.sqlstate == NO_PARTITION and attempt == 0 and "partition" in str(error):
@@ -255,9 +258,9 @@ class PostgresBase:
                 if error.sqlstate in AGAIN and attempt + 1 < TRIES:
                     await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # nothing is guessed by it
                     continue
-                raise self._told(error) from error
+                raise self._told(error, begun=begun) from error
             except Exception as error:
-                raise self._told(error) from error
+                raise self._told(error, begun=begun) from error
         raise StoreUnavailable("PostgreSQL: this statement is the victim of deadlocks again and again")
 
     async def _missing(self, stored: Sequence[bytes]) -> None:
@@ -269,5 +272,5 @@ class PostgresBase:
                 await partitions.make(connection, range(day, day + 1))
 
     @staticmethod
-    def _told(error: BaseException) -> BaseException:
-        return translate(error) or error
+    def _told(error: BaseException, *, begun: bool = False) -> BaseException:
+        return translate(error, begun=begun) or error

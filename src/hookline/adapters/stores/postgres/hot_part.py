@@ -1,4 +1,4 @@
-"""The way of an event, on PostgreSQL: `ports.store.Deliveries`. Each call is one statement (docs/reliability.md, rule 2)."""
+"""The way of an event, on PostgreSQL: `ports.store.Deliveries`. Each call is one statement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that share the database: who lives, and whose leases are nobody's any more (docs/reliability.md, rule 16)."""
+"""The processes that share the database: who lives, and whose leases are nobody's (docs/reliability.md, rule 16)."""
 
 from __future__ import annotations
 

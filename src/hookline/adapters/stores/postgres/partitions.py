@@ -1,4 +1,4 @@
-"""The ranges that history is cut into: a table per day and kind, by the time in the id (docs/reliability.md, rule 23)."""
+"""The ranges that history is cut into: a table per day and kind, by the id's time (docs/reliability.md, rule 23)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def name(table: str, day: int) -> str:
 
 async def make(connection: asyncpg.Connection[Any], days: range) -> None:
     """Make the tables of these days where they are missing: made apart and attached, so that nobody waits long."""
-    have = {row["relname"] for row in await connection.fetch("SELECT relname FROM pg_class WHERE relname LIKE '%\\_d%'")}
+    have = {
+        row["relname"] for row in await connection.fetch("SELECT relname FROM pg_class WHERE relname LIKE '%\\_d%'")
+    }
     for table in TABLES:
         for day in days:
             if name(table, day) not in have:

@@ -63,9 +63,7 @@ async def changes(transaction: Transaction, since: int) -> RegistryChanges:
         version,
         [
             _endpoint(row)
-            for row in await transaction.rows(
-                f"SELECT {_ENDPOINT} FROM endpoints WHERE {live} ORDER BY version", since
-            )
+            for row in await transaction.rows(f"SELECT {_ENDPOINT} FROM endpoints WHERE {live} ORDER BY version", since)
         ],
         [
             _event_type(row)
@@ -90,7 +88,8 @@ async def healths(transaction: Transaction) -> list[HealthRow]:
         return None if at_ms is None else max(0.0, (at_ms - now_ms) / 1000)
 
     found = await transaction.rows(
-        "SELECT s.* FROM endpoint_states s JOIN endpoints e ON e.id = s.endpoint_id WHERE e.deleted = 0 AND s.version > 0"
+        "SELECT s.* FROM endpoint_states s JOIN endpoints e ON e.id = s.endpoint_id"
+        " WHERE e.deleted = 0 AND s.version > 0"
     )
     return [
         HealthRow(

@@ -124,9 +124,7 @@ async def _reopened(transaction: Transaction, tenant: str, one: Again, due_s: Du
     return True
 
 
-async def replay_of(
-    transaction: Transaction, tenant: str | None, replay_id: bytes, lock: str = ""
-) -> ReplayRow | None:
+async def replay_of(transaction: Transaction, tenant: str | None, replay_id: bytes, lock: str = "") -> ReplayRow | None:
     """`Replays.replay_of`."""
     found = await transaction.row(f"SELECT {_JOB} FROM replay_jobs WHERE id = $1{lock}", replay_id)
     if found is None or (tenant is not None and found["tenant"] != tenant):
@@ -137,7 +135,9 @@ async def replay_of(
 async def replays(transaction: Transaction, tenant: str | None, limit: int, before: bytes | None) -> Page[ReplayRow]:
     """`Replays.replays`."""
     below = _ABOVE_ALL if before is None else before
-    sql = f"SELECT {_JOB} FROM replay_jobs WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY id DESC LIMIT $3"
+    sql = (
+        f"SELECT {_JOB} FROM replay_jobs WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY id DESC LIMIT $3"
+    )
     found = [_row(row) for row in await transaction.rows(sql, below, tenant, limit + 1)]
     return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
 

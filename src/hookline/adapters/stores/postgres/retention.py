@@ -258,7 +258,8 @@ _CIRCLE: Final = (
     ),
     _Table(
         _look_all(
-            "SELECT xid::text::bigint FROM (SELECT xid, at_ms FROM journal UNION ALL SELECT xid, at_ms FROM changes) AS j"
+            "SELECT xid::text::bigint FROM"
+            " (SELECT xid, at_ms FROM journal UNION ALL SELECT xid, at_ms FROM changes) AS j"
             " WHERE at_ms <= $1 ORDER BY xid LIMIT $2"
         ),
         _remove_changes,

@@ -98,9 +98,7 @@ def event(row: Mapping[str, Any], identifier: bytes | None = None) -> Event:
 
 def tenant(row: Mapping[str, Any]) -> TenantRow:
     """The tenant of a row."""
-    return TenantRow(
-        row["id"], row["spec"], row["created_at_ms"], row["updated_at_ms"], row["version"], row["deleted"]
-    )
+    return TenantRow(row["id"], row["spec"], row["created_at_ms"], row["updated_at_ms"], row["version"], row["deleted"])
 
 
 def key(row: Mapping[str, Any]) -> KeyRow:

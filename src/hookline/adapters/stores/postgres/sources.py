@@ -70,7 +70,8 @@ async def put_source(transaction: Transaction, row: SourceRow, expected_version:
         raise Conflict("the source changed meanwhile")
     await _check_names(transaction, row)
     await transaction.run(
-        "UPDATE sources SET name = $1, uid = $2, spec = $3, sealed = $4, updated_at_ms = $5, version = $6 WHERE id = $7",
+        "UPDATE sources SET name = $1, uid = $2, spec = $3, sealed = $4, updated_at_ms = $5, version = $6"
+        " WHERE id = $7",
         row.name,
         row.uid,
         row.spec,

@@ -34,7 +34,8 @@ _COMMITS: Final = (
     "SELECT x.xid::text::bigint AS xid, coalesce(j.at_ms, 0) AS at_ms, coalesce(j.events, ''::bytea) AS events,"
     " coalesce(j.attempts, ''::bytea) AS attempts FROM ("
     "(SELECT xid FROM journal WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8 ORDER BY xid LIMIT $3)"
-    " UNION (SELECT DISTINCT xid FROM changes WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8 ORDER BY xid LIMIT $3)"
+    " UNION (SELECT DISTINCT xid FROM changes WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8"
+    " ORDER BY xid LIMIT $3)"
     " ORDER BY xid LIMIT $3) AS x LEFT JOIN journal j ON j.xid = x.xid ORDER BY x.xid"
 )
 _CHANGES: Final = (

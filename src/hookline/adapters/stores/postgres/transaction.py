@@ -32,7 +32,8 @@ class Transaction:
 
     async def rows(self, sql: str, *values: Any) -> list[Any]:
         """Every row."""
-        return await self.connection.fetch(sql, *values)
+        found: list[Any] = await self.connection.fetch(sql, *values)
+        return found
 
     async def value(self, sql: str, *values: Any) -> Any:
         """The first column of the first row, or None."""

@@ -70,7 +70,7 @@ async def oldest(transaction: Transaction, endpoint_id: bytes, limit: int) -> li
 
 
 async def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, float], bool]:
-    """`Upkeep.unfold`. One process unfolds at a time: what remains is its business, not that of one who finds it at it."""
+    """`Upkeep.unfold`. One process unfolds at a time: what remains is its business."""
     if not await transaction.value("SELECT pg_try_advisory_xact_lock($1)", UNFOLD_LOCK):
         return {}, False
     found = await transaction.row("SELECT * FROM fanouts ORDER BY n LIMIT 1")
@@ -112,7 +112,8 @@ async def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, floa
     )
     await transaction.run(
         "INSERT INTO closed (id, endpoint_id, tenant, state, finished_ms, fence, tries, attempts, size_bytes, reason)"
-        " SELECT u.id, u.endpoint, $3, 6, $4, 0, 0, 0, $5, $6 FROM unnest($1::bytea[], $2::bytea[]) AS u (id, endpoint)",
+        " SELECT u.id, u.endpoint, $3, 6, $4, 0, 0, 0, $5, $6"
+        " FROM unnest($1::bytea[], $2::bytea[]) AS u (id, endpoint)",
         [one[0] for one in discarded],
         [one[1] for one in discarded],
         tenant,
@@ -185,12 +186,12 @@ async def lanes_in_doubt(transaction: Transaction, after: Lane, limit: int) -> t
         "WITH RECURSIVE walk (endpoint_id, lane, n) AS ("
         " (SELECT endpoint_id, lane, 1 FROM open WHERE lane IS NOT NULL AND (endpoint_id, lane) > ($1, $2)"
         "  ORDER BY endpoint_id, lane LIMIT 1)"
-        " UNION ALL SELECT f.endpoint_id, f.lane, w.n + 1 FROM walk w, LATERAL (SELECT o.endpoint_id, o.lane FROM open o"
-        "  WHERE o.lane IS NOT NULL AND (o.endpoint_id, o.lane) > (w.endpoint_id, w.lane)"
+        " UNION ALL SELECT f.endpoint_id, f.lane, w.n + 1 FROM walk w, LATERAL ("
+        "  SELECT o.endpoint_id, o.lane FROM open o WHERE o.lane IS NOT NULL AND (o.endpoint_id, o.lane) > (w.endpoint_id, w.lane)"
         "  ORDER BY o.endpoint_id, o.lane LIMIT 1) AS f WHERE w.n < $3)"
         " SELECT w.endpoint_id, w.lane, f.tenant, f.seq, l.head, l.blocks, h.state AS head_state FROM walk w"
-        " CROSS JOIN LATERAL (SELECT o.tenant, o.seq FROM open o WHERE o.endpoint_id = w.endpoint_id AND o.lane = w.lane"
-        "  ORDER BY o.seq LIMIT 1) AS f"
+        " CROSS JOIN LATERAL (SELECT o.tenant, o.seq FROM open o"
+        "  WHERE o.endpoint_id = w.endpoint_id AND o.lane = w.lane ORDER BY o.seq LIMIT 1) AS f"
         " LEFT JOIN lanes l ON l.endpoint_id = w.endpoint_id AND l.lane = w.lane LEFT JOIN open h ON h.id = l.head"
         " ORDER BY w.endpoint_id, w.lane",
         *after,
