@@ -35,9 +35,7 @@ T = TypeVar("T")
 MIB: Final = 1024 * 1024
 COMMITS_IN_FLIGHT: Final = 3
 """On PostgreSQL; its own connections share a flush of the log."""
-NO_BACKUP: Final = (
-    "on PostgreSQL backups are PostgreSQL's own business: pg_dump, or a base backup and its archived log"
-)
+NO_BACKUP: Final = "on PostgreSQL backups are PostgreSQL's own business: pg_dump, or a base backup and its archived log"
 _LACKS: Final = "the database lacks migrations and HOOKLINE_MIGRATE is manual: `hookline migrate up`"
 
 

@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import asyncpg
 import pytest
-from tests.servers.postgres import Postgres, programs
 
-from hookline.adapters.stores.postgres import PostgresStore, migrate
+pytest.importorskip("asyncpg")
+
+from hookline.adapters.stores.postgres import PostgresStore
 from hookline.testing.clock import ToldClock
 from hookline.testing.store_contract import *  # noqa: F403  the suites are the tests of this module
 
 del TestClock  # noqa: F821  the clock is the server's
-
-_NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A server for all of these tests; what is written need not outlive the machine."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"), programs(), fsync="off", full_page_writes="off")
-    yield server
-    server.stop("immediate")
-
-
-@pytest.fixture(scope="session")
-def template(server: Postgres) -> str:
-    """A database with the schema, that the others are copies of."""
-
-    async def make() -> None:
-        connection = await asyncpg.connect(server.create("template_hookline"))
-        await migrate.up(connection)
-        await connection.close()
-
-    asyncio.run(make())
-    return "template_hookline"
-
-
-@pytest.fixture
-async def dsn(server: Postgres, template: str) -> str:
-    """A new database."""
-    name = f"test_{next(_NUMBERS)}"
-    connection = await asyncpg.connect(f"postgresql://hookline@127.0.0.1:{server.port}/postgres")
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    await connection.close()
-    return f"postgresql://hookline@127.0.0.1:{server.port}/{name}"
 
 
 @pytest.fixture
