@@ -27,7 +27,14 @@ ALIVE_EVERY_S: Final = 5.0
 CONNECT_S: Final = 5.0
 AGAIN_S_MAX: Final = 2.0
 _NOTIFY: Final = "SELECT pg_notify($1, said) FROM unnest($2::text[]) AS m (said)"
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError)
+_LOST: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    EOFError,
+)
 
 
 class PostgresQueue:

@@ -15,6 +15,7 @@ AGAIN = frozenset({"40P01", "40001"})
 """Deadlock, serialization: the statement did nothing, and may simply be repeated."""
 _LOST = (
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver says when the connection is lost between two of its own steps
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

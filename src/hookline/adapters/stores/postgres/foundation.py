@@ -250,7 +250,11 @@ class PostgresBase:
             try:
                 async with self._connection() as connection:
                     begun = True
-                    return await work(connection)
+                    try:
+                        return await work(connection)
+                    except asyncpg.InternalClientError:
+                        connection.terminate()  # nobody knows what state it is in
+                        raise
             except asyncpg.PostgresError as error:
                 if error.sqlstate == NO_PARTITION and attempt == 0 and "partition" in str(error):
                     await self._missing(days)
