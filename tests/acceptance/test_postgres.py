@@ -126,6 +126,8 @@ def test_one_process_does_it_all(cluster: Cluster, receiver: Receiver) -> None:
     assert (refused["code"], "pg_dump" in refused["detail"]) == ("not_supported", True)
     assert "hookline_wal_bytes" not in program.client.get("/metrics").text
     assert program.terminate() == 0, program.log()
+    other = base64.b64encode(b"another key of just 32 bytes....").decode()
+    assert "opens none of the secrets" in line_of(command(cluster.program(secret_key=other), "serve"))
 
 
 def test_roles(cluster: Cluster, receiver: Receiver) -> None:

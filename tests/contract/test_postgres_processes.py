@@ -13,6 +13,7 @@ pytest.importorskip("asyncpg")
 
 from hookline.adapters.stores.postgres import PostgresStore
 from hookline.core.delivery import State
+from hookline.core.errors import StoreUnavailable
 from hookline.ports.store import Store
 from hookline.testing.clock import ToldClock
 from hookline.testing.store_contract.case import Case, entry, outcome
@@ -159,6 +160,13 @@ async def test_two_of_a_name_do_not_end_each_other_for_ever(processes: Processes
     names = await second.store._rows("SELECT name FROM instances WHERE NOT dead ORDER BY id")
     assert [row["name"] for row in names] == ["twin", ""]
     assert list(await second.store.lost()) == []
+
+
+@pytest.mark.rule(n=25)
+async def test_a_server_that_does_not_flush_is_refused(processes: Processes) -> None:
+    """Whoever does not say that he accepts it does not start on a server with fsync off, and is told why."""
+    with pytest.raises(StoreUnavailable, match=r"fsync.*HOOKLINE_DB_UNSAFE"):
+        await processes.open(unsafe=False)
 
 
 async def test_the_pulse_tells_how_things_stand(processes: Processes) -> None:

@@ -131,8 +131,16 @@ class Channel:
         """Whether the endpoint takes deliveries at all: active, healthy and not asking for a pause."""
         return self.takes and not self.disabling and self.wait_until_s <= now_s and not self.health.failing
 
-    def window(self, now_s: float) -> int:
-        """Room for further hand-offs: free slots plus what it finished in the last second, less what waits."""
+    def window(self, now_s: float, workers: int = 1) -> int:
+        """Room for further hand-offs: free slots plus what it finished in the last second, less what waits. While so
+        many processes deliver, each has its share of the cap; what has an order or a rate, or of which there is no
+        share for each, is claimed (docs/reliability.md, rule 10)."""
+        endpoint = self.endpoint
+        if workers > 1:
+            if endpoint.rate is not None or endpoint.lane is not None:
+                return 0
+            handed = self.in_flight + self.queued + self.reserved - self.leased_by_claim
+            return min(self.cap(), endpoint.concurrency_max // workers) - handed
         self._roll(int(now_s))
         busy = self.in_flight + self.queued + self.reserved
         return self.cap() + max(self.finished_last_s, self._this_second) - busy
@@ -143,15 +151,6 @@ class Channel:
             return False
         self.hinted_s = now_s
         return True
-
-    def shares(self, workers: int) -> bool:
-        """Whether, while so many processes deliver, one more may be handed off: each has its share of the cap; what has
-        an order or a rate, or of which there is no share for each, is claimed (docs/reliability.md, rule 10)."""
-        endpoint = self.endpoint
-        if endpoint.rate is not None or endpoint.lane is not None:
-            return False
-        handed = self.in_flight + self.queued + self.reserved - self.leased_by_claim
-        return handed < min(self.cap(), endpoint.concurrency_max // workers)
 
     def claim_slots(self) -> int:
         """How much may be claimed for it now."""

@@ -138,9 +138,7 @@ class Deliver(HandOff):
         channel = self._channels.get(endpoint.id) or self.channel(endpoint.id)
         if channel is None or channel.overflow:
             return None
-        if not channel.open(now_s) or channel.window(now_s) < 1 or self._recorder.is_behind(now_s):
-            return None
-        if self.workers > 1 and not channel.shares(self.workers):  # rule 10
+        if not channel.open(now_s) or channel.window(now_s, self.workers) < 1 or self._recorder.is_behind(now_s):
             return None
         channel.reserved += 1
         self._handed += 1
