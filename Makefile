@@ -10,7 +10,7 @@ SEEDS ?= 1000
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(V)/.run ## the program on SQLite in a temporary folder, with three receivers and a stream of events (DEMO_SECONDS=n ends it)
+run: $(V)/.run ## the program on SQLite in a temporary folder: providers send webhooks in, events go out (DEMO_SECONDS=n ends it)
 	@$(V)/bin/hookline demo
 
 test: $(V)/.test ## every test; servers it needs are started and ended by the tests

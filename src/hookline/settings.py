@@ -108,14 +108,14 @@ class Settings:
         str,
         Knob(
             Form("https://host or http://host:port, with a path if need be", parse_public_url),
-            "our own address as the world sees it, in links that receivers call; empty: where we listen",
+            "our address as the world sees it: links for receivers, URLs that providers sign; empty: where we listen",
         ),
     ] = ""
     trusted_proxies: Annotated[
         tuple[str, ...],
         Knob(
             Form("CIDRs with commas, as 10.0.0.0/8,::1/128", parse_networks),
-            "proxies whose X-Forwarded-* headers are believed; empty: none",
+            "proxies whose X-Forwarded-* and client-certificate headers are believed; empty: none",
         ),
     ] = ()
     tls_cert_file: Annotated[

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(?:ba)?sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEREDOC = re.compile(r"<<'?([A-Z]+)'?\s*$")
 ENDS = frozenset({"|", "||", "&&", "&", ";", "(", ")"})
 REDIRECTIONS = frozenset({">", ">>", "<", "<<", ">&", "&>"})

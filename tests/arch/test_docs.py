@@ -20,6 +20,7 @@ TABLES = {
     "metrics": reference.metric_rows,
 }
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+ANCHORED = re.compile(r"\]\(([^)#\s]*)#([^)]+)\)")
 
 
 def page(name: str) -> str:
@@ -109,6 +110,27 @@ def test_every_link_leads_somewhere():
         for target in LINK.findall(path.read_text(encoding="utf-8")):
             if not re.match(r"[a-z]+:", target) and not (path.parent / target).exists():
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def anchors(path: Path) -> set[str]:
+    """What can stand behind `#` in a link to a page: its headings, as they are made into anchors."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
+def test_every_anchor_is_a_heading():
+    """Each link into a page leads to a heading that is there."""
+    broken = []
+    for path in project_files():
+        if path.suffix != ".md":
+            continue
+        for target, anchor in ANCHORED.findall(path.read_text(encoding="utf-8")):
+            there = path.parent / target if target else path
+            if not re.match(r"[a-z]+:", target) and there.suffix == ".md" and anchor not in anchors(there):
+                broken.append(f"{path.relative_to(ROOT)}: {target}#{anchor}")
     assert broken == []
 
 

@@ -59,6 +59,7 @@ def test_each_preset_has_a_page_and_each_page_a_preset():
     assert {path.stem for path in PAGES.glob("*.md")} == {*NAMES, "index"}
     listed = re.findall(r"^\| \[[^\]]+\]\((\w+)\.md\) \| `(\w+)` \|", page("index"), re.MULTILINE)
     assert sorted(listed) == sorted((name, name) for name in NAMES)
+    assert f"[{len(NAMES)} providers](docs/providers/index.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)

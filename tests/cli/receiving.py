@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,6 +52,8 @@ class Listener:
     url: str = ""
     refuse_early: bool = False
     """Whether a body is answered with 413 before it is read."""
+    closes: bool = False
+    """Whether each connection is closed behind its answer, unannounced."""
 
     def judging(self, name: str, config: dict[str, Any], **more: Any) -> None:
         """From now on answer as a source of this preset would, at this moment."""
@@ -100,22 +103,26 @@ def _serve(sock: socket.socket, listener: Listener) -> None:
             status, content, more = answer
             lines = "".join(f"{name}: {value}\r\n" for name, value in more.items()).encode("latin-1")
             sock.sendall(ANSWERED % (status, len(content), lines, content))
+            if listener.closes:
+                return
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[Listener]:
-    """One at an address of its own."""
+def listening(context: ssl.SSLContext | None = None) -> Iterator[Listener]:
+    """One at an address of its own; with a context over TLS."""
     listener = Listener()
     server = socket.create_server(("127.0.0.1", 0), backlog=64)
-    listener.url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    listener.url = f"http{'s' if context else ''}://127.0.0.1:{server.getsockname()[1]}"
     server.settimeout(0.05)
     ended = threading.Event()
     threads: list[threading.Thread] = []
 
     def accept() -> None:
         while not ended.is_set():
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, ssl.SSLError):
                 sock, _ = server.accept()
+                if context is not None:
+                    sock = context.wrap_socket(sock, server_side=True)
                 threads.append(threading.Thread(target=_serve, args=(sock, listener), daemon=True))
                 threads[-1].start()
 

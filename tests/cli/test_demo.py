@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+SUMS = 13
+FORGED = "\n  /in/stripe  payment_intent.succeeded  forged, with another secret -> 401\n    noted as wrong_signature"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 
@@ -69,10 +71,15 @@ def test_a_timed_demo_ends_by_itself_and_adds_up(tmp_path, seconds):
     with running(tmp_path, DEMO_SECONDS=seconds) as process:
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    assert out.count("\n  ok  ") == 10
+    assert out.count("\n  ok  ") == SUMS
     assert "\n  NO  " not in out
     assert "1 schema_violation; repeats recognised: 1" in out
     assert (seconds == "3") or re.search(r"dead-letters got the event of dlv_\w+, with the history of 3 attempts", out)
+    assert FORGED in out
+    for source, subscriber in (("stripe", "receipts"), ("github", "deploy")):
+        assert re.search(rf"/in/{source}  [a-z_.]+  verified -> evt_[0-9a-f]+ -> {subscriber}", out)
+    assert re.search(r" [1-9]\d* of these are delivered on with the provider's bytes \(", out)
+    assert "  ok  1 was forged: 1 answered 401, 1 noted at the source with the reason, no event of it\n" in out
     assert re.search(r"Confirmed by their receiver: [1-9]", out)
     assert (seconds == "3") or re.search(r"replayed: dlv_[0-9a-f]+ is delivered", out)
     assert servers(tmp_path) == []
@@ -81,14 +88,15 @@ def test_a_timed_demo_ends_by_itself_and_adds_up(tmp_path, seconds):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_its_sums(tmp_path, number):
-    """Ctrl-C and SIGTERM end the stream, the sums are still done, and no process is left."""
+    """Ctrl-C and SIGTERM end the stream, the sums are still done, also of what came in, and no process is left."""
     with running(tmp_path) as process:
         wait_for(process, "publishing")
         assert len(servers(tmp_path)) == 1
         process.send_signal(number)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    assert out.count("\n  ok  ") == 10
+    assert out.count("\n  ok  ") == SUMS
+    assert FORGED in out
     assert servers(tmp_path) == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.core.sourcing import built
+from tests.core.sourcing import built, built_or_refused, spec
 
 from hookline.core.source import Kept, MediaTypes, Ranges, is_credential
 
@@ -98,3 +98,25 @@ def test_what_it_is_called():
     """Its outside id, and the source of its events."""
     source = built(name="stripe-live")
     assert (source.public_id, source.event_source) == ("src_" + "31" * 12, "/in/stripe-live")
+
+
+@pytest.mark.parametrize(
+    ("verifier", "config", "status", "body"),
+    [
+        ("adyen", {}, 200, "[accepted]"),
+        ("adyen", {"mode": "header"}, 202, ""),
+        ("discord", {}, 200, '{"type":5}'),
+        ("discord", {"mode": "webhook_events"}, 204, ""),
+        ("github", {}, 200, None),
+    ],
+)
+def test_the_answer_is_that_of_the_mode(verifier: str, config: dict[str, str], status: int, body: str | None):
+    """Some providers want another answer in another mode."""
+    reply = built(verifier=verifier, config=config).reply
+    assert (reply.status, reply.body) == (status, body)
+
+
+def test_an_answer_without_a_body_gets_none_by_its_preset():
+    """Who wants one says a status that has one."""
+    assert built_or_refused(lambda: spec(verifier="okta", answer={"body": "x"})) is None
+    assert built(verifier="okta", answer={"status": 200, "body": "x"}).reply.body == "x"

@@ -13,6 +13,7 @@ import pytest
 from hookline.core.errors import StoreUnavailable
 from hookline.core.secret import Keyring
 from hookline.core.verifiers.verdict import Fetched
+from hookline.flow import receive
 from hookline.flow.receive import FETCHES_S_MAX
 from tests.flow.receiving import CERT_URL, CLIENT, SECRET, TOPIC, URL, Provider, Sns, github, header, provider, said
 from tests.flow.rig import FaultyRig, Rig
@@ -269,16 +270,28 @@ async def test_what_cannot_be_fetched_is_asked_to_come_again(rig: Rig, provider:
     rig.fetch_gates[CERT_URL].set()
 
 
-async def test_a_subscription_is_confirmed_before_it_is_answered(rig: Rig, provider: Provider, sns: Sns) -> None:
-    """Only when the signature is right, at the provider's own host; a confirmation that fails is asked for again."""
+async def test_those_who_wait_for_a_fetch_are_bounded(rig: Rig, provider: Provider, sns: Sns, monkeypatch) -> None:
+    """A flood that waits for one certificate holds so many bodies and no more; who comes then is to come again."""
+    monkeypatch.setattr(receive, "WAITING_MAX", 3)
+    rig.fetch_gates[CERT_URL] = asyncio.Event()
     rig.far[CERT_URL] = Fetched(200, sns.pem)
     await provider.source(verifier="aws_sns", config={"topic_arn": TOPIC})
+    bodies = [sns.message("Notification", Message="hi", MessageId=f"m-{n}") for n in range(4)]
+    calls = [provider.calling(body, {"content-type": "text/plain"}) for body in bodies]
+    late = await calls[-1]
+    assert (late.status, said(late)["code"]) == (503, "overloaded")
+    rig.fetch_gates[CERT_URL].set()
+    assert [(await asyncio.wait_for(call, 5)).status for call in calls[:-1]] == [200] * 3
+    assert rig.engine.receive.busy is False
+
+
+async def test_a_subscription_is_confirmed_before_it_is_answered(rig: Rig, provider: Provider, sns: Sns) -> None:
+    """Only when the signature is right, and at the provider's own host."""
+    rig.far |= {CERT_URL: Fetched(200, sns.pem), CONFIRM_URL: Fetched(200, b"<ok/>")}
+    await provider.source(verifier="aws_sns", config={"topic_arn": TOPIC})
     body = sns.message("SubscriptionConfirmation", Message="m", SubscribeURL=CONFIRM_URL, Token="t")
-    answer = await provider.call(body, {"content-type": "text/plain"})
-    assert answer.status == 503
-    assert rig.fetched == [CERT_URL, CONFIRM_URL]
-    rig.far[CONFIRM_URL] = Fetched(200, b"<ok/>")
     assert (await provider.call(body, {"content-type": "text/plain"})).status == 200
+    assert rig.fetched == [CERT_URL, CONFIRM_URL]
     assert [event.type for event in await provider.events()] == ["SubscriptionConfirmation"]
     rig.fetched.clear()
     forged = body.replace(b'"Token": "t"', b'"Token": "u"')
@@ -286,6 +299,22 @@ async def test_a_subscription_is_confirmed_before_it_is_answered(rig: Rig, provi
     elsewhere = sns.message("SubscriptionConfirmation", Message="m", SubscribeURL="https://127.0.0.1/", Token="t")
     assert (await provider.call(elsewhere, {"content-type": "text/plain"})).status == 401
     assert rig.fetched == []
+
+
+async def test_a_confirmation_that_fails_is_tried_again(rig: Rig, provider: Provider, sns: Sns) -> None:
+    """The request is taken all the same; its owner sees it, and within half an hour the provider may hear our yes."""
+    rig.far[CERT_URL] = Fetched(200, sns.pem)
+    await provider.source(verifier="aws_sns", config={"topic_arn": TOPIC})
+    body = sns.message("SubscriptionConfirmation", Message="m", SubscribeURL=CONFIRM_URL, Token="t")
+    assert (await provider.call(body, {"content-type": "text/plain"})).status == 200
+    assert await provider.rejections() == [(200, "unconfirmed")]
+    for wait_s, tries in ((9, 1), (2, 2), (60, 3)):
+        await rig.clock.run_for(wait_s)
+        assert rig.fetched.count(CONFIRM_URL) == tries
+    rig.far[CONFIRM_URL] = Fetched(200, b"<ok/>")
+    await rig.clock.run_for(3600)
+    assert rig.fetched.count(CONFIRM_URL) == 4
+    assert len(await provider.events()) == 1
 
 
 async def test_a_header_that_a_proxy_sets_is_believed_only_from_a_proxy(provider: Provider) -> None:

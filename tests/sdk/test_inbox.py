@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,6 +96,8 @@ EVENTS = [
     replace(event(), data=b"other", body=b"", headers={}),
     replace(event(), data={"a": ["1", "2"]}, body=b"a=1&a=2", content_type="application/x-www-form-urlencoded"),
     replace(event(), data=[1], body=b"{not json", headers={"x": "y"}),
+    replace(event(), data=b"{not json", body=b"{not json", malformed="The body is not JSON."),
+    replace(event(), data={"a": {"b": "1"}}, body=b"<a><b>1</b></a>", content_type="text/xml"),
     replace(event(), id="", type=""),
     replace(event(), type="t\0\ud800", data=5, body=b"5"),
 ]
@@ -110,6 +112,14 @@ def test_an_event_comes_out_as_it_went_in(case, given):
     assert case.work() == ["handled"] + (["unconfirmed"] if given.confirm_url else [])
     assert seen == [given]
     assert type(seen[0].data) is type(given.data)
+
+
+def test_every_field_of_an_event_is_kept(one):
+    """What an event has is in its row: nothing of it is left out by name."""
+    one.inbox.put(event())
+    [[details]] = one.inbox.run(lambda t: t.rows("SELECT details FROM hookline_inbox"))
+    elsewhere = {"data", "body", "confirm_url"}
+    assert {field.name for field in fields(Event)} - elsewhere - set(json.loads(details)) == set()
 
 
 def test_credentials_are_not_kept(case):

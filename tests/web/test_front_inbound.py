@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from tests.web.conftest import RigMaker
 
 from hookline.core.errors import Refusal
@@ -16,6 +17,8 @@ from hookline.flow.admission import Call, Turned
 from hookline.flow.answers import Answer
 from hookline.flow.received_answer import refusal_answer
 from hookline.web.client_address import Proxies
+from hookline.web.gate import Gate, methods_by_path
+from hookline.web.inbound import inbound_route
 
 OK = Answer(200, b'{"status":"success"}')
 
@@ -239,3 +242,22 @@ async def test_a_client_that_leaves_does_no_harm(make_rig: RigMaker) -> None:
     await rig.until(lambda: rig.front.connections == 0)
     receiver.waiting[0](OK)
     assert (await rig.ask(raw("POST", "/elsewhere"))).status == 200
+
+
+async def test_without_a_receiver_of_its_own_the_front_asks_the_application(make_rig: RigMaker) -> None:
+    """The ordinary route answers the same: any method, HEAD without a body, who is turned away, what is too large."""
+    receiver = ToldReceiver(source=_Source(body_bytes_max=10))
+    app = FastAPI()
+    inbound_route(app.router, receiver, Proxies(["127.0.0.0/8"]), "https://hooks.example")  # type: ignore[arg-type]
+    rig = await make_rig(app=Gate(app, methods_by_path(app.routes)))
+    for method in ("POST", "PUT", "OPTIONS", "GET"):
+        assert (await rig.ask(raw(method, "/in/a%2Db/c?d=1", b"1"))).body == OK.body
+    call, body = receiver.got[-1]
+    assert (call.address, call.url, call.proxied, body) == ("a-b", "https://hooks.example/in/a%2Db/c?d=1", True, b"1")
+    wire = await rig.wire()
+    wire.send(raw("HEAD", "/in/x"))
+    assert (await wire.reply(head=True)).status == 200
+    chunked = b"POST /in/x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n"
+    assert (await rig.ask(chunked)).status == 413
+    receiver.turned = refusal_answer(Refusal("not_found", "no"))
+    assert (await rig.ask(raw("POST", "/in/x", b"1"))).status == 404

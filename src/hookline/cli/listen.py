@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ from hookline.cli.exits import ExitCode, usage
 from hookline.cli.terminal import json_text, out, printable, terminal
 
 if TYPE_CHECKING:
+    import ssl
+
     from hookline.cli.listening import Forwarded
 
 

@@ -85,7 +85,7 @@ def simulate(
     dice = Dice(secrets.token_bytes(32) if seed is None else seed)
     try:
         known = _configuration(provider, config, configured, secret)
-        setting = prepared(provider, event_type, known, dice, known_url, _key(provider, key, dice))
+        setting = prepared(provider, event_type, known, dice, known_url, _key(provider, event_type, key, dice))
         _tell(setting, write_config, changes)
         plan = Plan(setting, changes, dice, url, known_url, at, count, rate, duplicate, slow, timeout_s)
         if to is None or curl:
@@ -168,14 +168,15 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _key(provider: str, path: Path | None, dice: Dice) -> bytes:
+def _key(provider: str, event_type: str, path: Path | None, dice: Dice) -> bytes:
     """The private key: that of the file, or a new one that is written there. Empty: none was asked for."""
     if path is None:
         return b""
-    from hookline.core.simulate.catalogue import provider_of
+    from hookline.core.simulate.catalogue import provider_of, sample_of
     from hookline.core.simulate.private_key import new_key
 
-    kind = provider_of(provider).key
+    found = provider_of(provider)
+    kind = sample_of(found, event_type).key or found.key
     if kind is None:
         raise usage(f"{provider} signs with no private key: --secret")
     try:

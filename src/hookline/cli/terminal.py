@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _NOT_FOR_TERMINALS: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _WIDE: Final = 100_000
-_FOLDED: Final = frozenset({"url", "description", "subject", "source", "event_types", "help", "value", "from"})
+_FOLDED: Final = frozenset(
+    {"url", "description", "subject", "source", "event_types", "help", "value", "from", "detail", "problem", "what"}
+)
 """Columns that may be folded on a narrow terminal; ids, states and times never are."""
 _FOLDED_MIN: Final = 12
 STATE_STYLES: Final[Mapping[str, str]] = {
@@ -92,13 +94,14 @@ class Terminal:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in columns:
+        cells = [[_styled(cell(row.get(column))) for column in columns] for row in rows]
+        for place, column in enumerate(columns):
             folds = column in _FOLDED
-            table.add_column(
-                Text(column, style="bold"), overflow="fold", no_wrap=not folds, min_width=_FOLDED_MIN if folds else None
-            )
-        for row in rows:
-            table.add_row(*(_styled(cell(row.get(column))) for column in columns))
+            # What rich takes for a column's least width is that of its longest word, also where it may not wrap.
+            least = _FOLDED_MIN if folds else max((row[place].cell_len for row in cells), default=0)
+            table.add_column(Text(column, style="bold"), overflow="fold", no_wrap=not folds, min_width=least)
+        for row in cells:
+            table.add_row(*row)
         if table.row_count:
             _show(table)
         else:

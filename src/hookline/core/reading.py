@@ -42,7 +42,7 @@ JSON_TYPE: Final = "application/json"
 _ENCODING: Final = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """An event to be. `pointer` is where in the request it stands: empty, or a JSON pointer (of XML the place among
     the items)."""
@@ -61,10 +61,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    type: Get
-    id: Get
-    subject: Get
-    time: Get
+    type: Get | None
+    """None, here and below: it is not read."""
+    id: Get | None
+    subject: Get | None
+    time: Get | None
     splits: tuple[tuple[str, tuple[Step, ...]], ...]
     """Where a split may begin (`body` or `form`), and its path."""
     default_type: str
@@ -114,14 +115,10 @@ def _type(text: str) -> str:
 # --------------------------------------------------------------------------------------------------- compiling
 
 
-def _nothing(_scope: Scope) -> None:
-    return None
-
-
 @lru_cache(maxsize=1024)
 def _compile(reading: Reading) -> _Compiled:
-    def get(expression: str) -> Get:
-        return compile_expression(expression) if expression else _nothing
+    def get(expression: str) -> Get | None:
+        return compile_expression(expression) if expression else None
 
     return _Compiled(
         get(reading.type),
@@ -216,12 +213,12 @@ def _with_charset(content_type: str, body: bytes) -> str:
 
 
 def _item(compiled: _Compiled, scope: Scope, data: bytes, content_type: str, pointer: str) -> Item:
-    found = text_of(compiled.type, scope)
+    get_type, get_id, get_subject, get_time = compiled.type, compiled.id, compiled.subject, compiled.time
     return Item(
-        type_of(found or "", compiled.default_type),
-        _id(text_of(compiled.id, scope)),
-        _subject(text_of(compiled.subject, scope)),
-        _time(compiled.time(scope)),
+        type_of("" if get_type is None else text_of(get_type, scope) or "", compiled.default_type),
+        "" if get_id is None else _id(text_of(get_id, scope)),
+        "" if get_subject is None else _subject(text_of(get_subject, scope)),
+        "" if get_time is None else _time(get_time(scope)),
         data,
         content_type,
         pointer,

@@ -211,14 +211,15 @@ def _check_dedupe(spec: SourceSpec, preset: Preset) -> None:
 
 
 def _check_answer(spec: SourceSpec, preset: Preset) -> None:
-    answer = spec.answer
+    answer, own = spec.answer, preset.reply_in(_mode(spec))
     if answer.content_type is not None and not _CONTENT_TYPE.fullmatch(answer.content_type):
         raise _refused("A content type is printable ASCII.", "/answer/content_type")
     if answer.body is not None:
-        if answer.status in (204, 205) and answer.body:
-            raise _refused(f"An answer {answer.status} has no body.", "/answer/body")
+        status = answer.status or own.status
+        if status in (204, 205) and answer.body:
+            raise _refused(f"An answer {status} has no body.", "/answer/body")
         try:
-            compile_template(answer.body, answer.content_type or preset.reply.content_type)
+            compile_template(answer.body, answer.content_type or own.content_type)
         except ExpressionError as error:
             raise _refused(f"This cannot be read: {error}.", "/answer/body") from None
     if (answer.after == "delivered") != (answer.endpoint is not None):
@@ -275,12 +276,10 @@ def build_source(
     """The source as the flow uses it: everything compiled once. The spec was checked; None for secrets: they cannot be
     opened. Raises `Refusal` where a stored spec breaks today's rules."""
     answer = spec.answer
-    body = preset.reply.body if answer.body is None else answer.body
+    own = preset.reply_in(_mode(spec))
+    body = own.body if answer.body is None else answer.body
     reply = dataclasses.replace(
-        preset.reply,
-        status=answer.status or preset.reply.status,
-        content_type=answer.content_type or preset.reply.content_type,
-        body=body,
+        own, status=answer.status or own.status, content_type=answer.content_type or own.content_type, body=body
     )
     methods = tuple(spec.methods) if spec.methods is not None else preset.methods
     effective = dataclasses.replace(preset, methods=methods, reading=_reading(spec, preset), reply=reply)
@@ -314,6 +313,12 @@ def build_source(
         token=None if secrets is None else secrets.token,
         addressed=not spec.token,
     )
+
+
+def _mode(spec: SourceSpec) -> str:
+    """Of its configuration; empty: none is said."""
+    mode = spec.config.get("mode")
+    return mode if isinstance(mode, str) else ""
 
 
 def _reading(spec: SourceSpec, preset: Preset) -> Reading:

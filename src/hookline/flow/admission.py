@@ -27,6 +27,8 @@ from hookline.ports.store import Deliveries
 
 _UNNOTED: Final = frozenset({"rate_limited", "draining", "overloaded"})
 """Many at once, which would push out of a source's rejections what its owner looks for."""
+LARGE_BYTES: Final = 64 * 1024
+"""A body that announces more is not read when there is no room for it."""
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -92,7 +94,8 @@ class Admission:
             self._check(source, call)
             if size_bytes > source.body_bytes_max:
                 raise too_large(source)
-            self._accept.check_room(size_bytes)
+            if size_bytes > LARGE_BYTES:  # a small one is asked when it is there
+                self._accept.check_room(size_bytes)
         except Refusal as refusal:
             raise Turned(self.refuse(source, call, refusal, size_bytes)) from None
         return source

@@ -43,6 +43,12 @@ FETCHES_S_MAX: Final = 8.0
 FETCHES_MARGIN_S: Final = 1.0
 """Fetching ends so long before the provider gives up."""
 CONFIRM: Final = "confirm"
+CONFIRM_AGAIN_S: Final = (10.0, 60.0, 300.0, 1800.0)
+"""A confirmation that did not work is tried again after so long: longer than SNS itself asks again."""
+CONFIRMING_MAX: Final = 256
+WAITING_MAX: Final = 2048
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""So many requests, of so many bytes, wait at once for what is fetched or for an endpoint's answer."""
 
 
 class _Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +89,8 @@ class Receive:
         self._clock = clock
         self._observer = observer
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_bytes = 0
+        self._confirming: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
@@ -90,7 +98,10 @@ class Receive:
         return bool(self._tasks)
 
     async def drained(self) -> None:
-        """Return when everything that took longer is answered."""
+        """Return when everything that took longer is answered. What would be confirmed later is not any more."""
+        for task in self._confirming:
+            task.cancel()
+        await asyncio.gather(*self._confirming, return_exceptions=True)
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
@@ -134,10 +145,16 @@ class Receive:
         elif isinstance(verdict, Handshake):
             self._observer.received(label(source), "handshake", 1)
             arrival.done(handshake(verdict))
+        elif self._full:
+            raise Refusal("overloaded", "Too many requests wait for what proves their senders.", retry_after_s=5)
         else:
             self._spawn(arrival, self._fetch_all(arrival, verdict))
 
     # ------------------------------------------------------------------------------------- what takes longer
+
+    @property
+    def _full(self) -> bool:
+        return len(self._tasks) >= WAITING_MAX or self._waiting_bytes > WAITING_BYTES_MAX
 
     def _spawn(self, arrival: _Arrival, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._watched(arrival, work))
@@ -146,12 +163,15 @@ class Receive:
 
     async def _watched(self, arrival: _Arrival, work: Coroutine[Any, Any, None]) -> None:
         source, call, size_bytes = arrival.source, arrival.call, len(arrival.request.body)
+        self._waiting_bytes += size_bytes
         try:
             await work
         except Refusal as refused:
             arrival.done(self.admission.refuse(source, call, refused, size_bytes))
         except Exception as error:  # noqa: BLE001 - as in `receive`
             arrival.done(self._defect(source, call, error, size_bytes))
+        finally:
+            self._waiting_bytes -= size_bytes
 
     async def _fetch_all(self, arrival: _Arrival, verdict: Verdict) -> None:
         """Fetch what the verdict asks for, until there is one that asks for nothing."""
@@ -166,17 +186,38 @@ class Receive:
             fetched[verdict.name] = await self._fetch(source, verdict, deadline_s)
             verdict = judge(source.preset, arrival.request, source.config, self._clock.wall_ms() / 1000, fetched)
         if isinstance(verdict, Verified) and verdict.confirm_url is not None:
-            await self._confirm(source, verdict.confirm_url, deadline_s)
+            if not await self._confirmed(source, verdict.confirm_url, deadline_s - self._clock.monotonic_s()):
+                self._confirm_later(arrival, verdict.confirm_url)
             verdict = Verified(facts=verdict.facts)
         self._judged(arrival, verdict)
 
-    async def _confirm(self, source: Source, url: str, deadline_s: float) -> None:
-        """Say yes to who asked whether he may send. Raises `Refusal`: then he asks again."""
-        found = await self._fetch(source, Fetch(CONFIRM, url, keep_s=0.0), deadline_s)
-        if found.status != 200:
-            detail = "What the provider asked to be confirmed could not be; it may come again."
-            raise Refusal("unavailable", detail, retry_after_s=5)
-        self._observer.fact("received_confirmed", source=source.public_id)
+    async def _confirmed(self, source: Source, url: str, within_s: float) -> bool:
+        """Say yes to who asked whether he may send; whether he heard it."""
+        if within_s <= 0 or self._keys is None:
+            return False
+        found = await self._keys.fetch(Fetch(CONFIRM, url, keep_s=0.0), within_s=within_s, group=source.tenant)
+        if found.status == 200:
+            self._observer.fact("received_confirmed", source=source.public_id)
+        return found.status == 200
+
+    def _confirm_later(self, arrival: _Arrival, url: str) -> None:
+        """The request is proven and taken; only its sender has not heard our yes."""
+        source, size_bytes = arrival.source, len(arrival.request.body)
+        detail = "What the provider asked to be confirmed could not be; it is tried again for half an hour."
+        self.admission.reject(source, arrival.call, "unconfirmed", detail, 200, size_bytes)
+        if len(self._confirming) >= CONFIRMING_MAX:
+            return
+
+        async def confirm() -> None:
+            for wait_s in CONFIRM_AGAIN_S:
+                await self._clock.sleep(wait_s)
+                if await self._confirmed(source, url, FETCHES_S_MAX):
+                    return
+            self._observer.warn("received_unconfirmed", source=source.public_id)
+
+        task = asyncio.get_running_loop().create_task(confirm())
+        self._confirming.add(task)
+        task.add_done_callback(self._confirming.discard)
 
     async def _fetch(self, source: Source, fetch: Fetch, deadline_s: float) -> Fetched:
         left_s = deadline_s - self._clock.monotonic_s()
@@ -244,9 +285,12 @@ class Receive:
             elif item.full:
                 full += 1
         accepted = len(results) - duplicates - quarantined - full
-        for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("quarantined", quarantined)):
-            if count:
-                self._observer.received(label(source), outcome, count)
+        if accepted:
+            self._observer.received(label(source), "accepted", accepted)
+        if duplicates:
+            self._observer.received(label(source), "duplicate", duplicates)
+        if quarantined:
+            self._observer.received(label(source), "quarantined", quarantined)
         if full:
             # What has an id is a duplicate when it comes again: nothing is lost, nothing is stored twice.
             detail = "More waits to be looked at than is kept; try again later."
@@ -265,7 +309,7 @@ class Receive:
         """
         source = arrival.source
         endpoint = self._registry.endpoint_of(source.tenant, source.endpoint or "")
-        if endpoint is None:
+        if endpoint is None or self._full:
             return False
         pairs = zip(new, told.items, strict=True)
         event_id = next((r.event_id for item, r in pairs if not r.duplicate and _goes_to(item, endpoint)), None)

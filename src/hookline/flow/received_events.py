@@ -35,6 +35,7 @@ _CONTENT_TYPE_CHARS_MAX: Final = 255
 _KEPT: Final = "hookline.kept"
 """Where a source's `__dict__` remembers which headers it keeps."""
 _NAMES_MAX: Final = 256
+_NO_TRACE: Final[tuple[str | None, str | None]] = (None, None)
 
 
 class Judged(msgspec.Struct):
@@ -59,24 +60,29 @@ class ReceivedEvents:
         """The events of what was read from a request. Raises `Refusal` where it is refused as a whole."""
         kept = kept_headers(source, request)
         origin = Origin(source.name, request_id, request.method, kept)
+        traces = _NO_TRACE
         parent = request.header("traceparent")
-        traces: tuple[str | None, str | None] = (None, None)
         if parent is not None:
             state = request.header("tracestate")
             traces = trace({"traceparent": parent} if state is None else {"traceparent": parent, "tracestate": state})
         events: list[Event] = []
         problems: list[Refusal | None] = []
+        good = True
         for item in items:
             content_type, problem = self._judge(source, item)
+            good &= problem is None
             problems.append(problem)
             events.append(self._event(source, item, content_type, origin, traces, now_ms))
+        split = bool(items[0].pointer)
+        if good:
+            return Judged(events, [None] * len(events), split)
         refused = [problem for problem in problems if problem is not None]
         if refused and len(refused) == len(items) and (source.on_invalid != "quarantine" or _too_large(refused)):
             raise refused[0]
         return Judged(
             events,
             [None if one is None else NewQuarantine(source.id, msgspec.json.encode(one.problem())) for one in problems],
-            any(item.pointer for item in items),
+            split,
         )
 
     def _event(

@@ -14,12 +14,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from hookline.sdk.errors import VerificationError
 from hookline.sdk.event import Event
 from hookline.sdk.reading import said, value_of
 from hookline.sdk.sql import Dialect, Transaction, table_name
@@ -324,6 +322,7 @@ def _details(event: Event) -> str:
             "timestamp": event.timestamp.isoformat(),
             "headers": {name: value for name, value in event.headers.items() if name not in _NOT_KEPT},
             "content_type": event.content_type,
+            "malformed": event.malformed,
             "subject": event.subject,
             "source": event.source,
             "verifier": event.verifier,
@@ -336,16 +335,15 @@ def _details(event: Event) -> str:
 
 def _payload(event: Event) -> dict[str, Any]:
     for how in ("value", "said"):
-        with suppress(VerificationError):
-            if _read(how, event.body, event.headers, event.content_type) == event.data:
-                return {"read": how}
+        if _read(how, event.body, event.headers, event.content_type) == event.data:
+            return {"read": how}
     if isinstance(event.data, bytes):
         return {"base64": base64.b64encode(event.data).decode("ascii")}
     return {"data": event.data}
 
 
 def _read(how: str, body: bytes, headers: Any, content_type: str) -> Any:
-    return value_of(body, content_type, loose=True) if how == "value" else said(body, headers).data
+    return (value_of(body, content_type, loose=True) if how == "value" else said(body, headers)).data
 
 
 def _event(columns: Sequence[Any]) -> Event:
@@ -362,6 +360,7 @@ def _event(columns: Sequence[Any]) -> Event:
         body=body,
         headers=details["headers"],
         content_type=details["content_type"],
+        malformed=details["malformed"],
         subject=details["subject"],
         source=details["source"],
         verifier=details["verifier"],

@@ -3,7 +3,8 @@
 The list is read from the right, where each proxy adds the address that it saw: addresses of trusted proxies are passed
 over, and the first other one is the client. What stands to the left of it is a client's own word and is never read. A
 proxy is believed only as a peer or as an address that a believed one named. `Forwarded` (RFC 7239) is ignored; no
-X-Forwarded-Port or -Prefix is read at all, -Proto and -Host only by `web.inbound`: our address is HOOKLINE_PUBLIC_URL.
+X-Forwarded-Port or -Prefix is read at all, -Proto and -Host only by `web.inbound`: our own address is
+HOOKLINE_PUBLIC_URL.
 """
 
 from __future__ import annotations

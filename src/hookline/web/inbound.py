@@ -9,6 +9,7 @@ says of it in X-Forwarded-Proto and X-Forwarded-Host.
 from __future__ import annotations
 
 import asyncio
+import re
 import urllib.parse
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -27,6 +28,7 @@ from hookline.web.errors import response_of
 from hookline.web.publish import longer
 
 PREFIX: Final = PATH.encode("ascii")
+_ADDRESS_END: Final = re.compile("[/?]")
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Of the route; the front passes on whatever a parser knows."""
 _FAR_TOO_LONG: Final = 2**62
@@ -69,10 +71,9 @@ def call_of(
 ) -> Call:
     """The head of a request whose target is in origin form and begins with `/in/`. `proxied`: it came from a trusted
     proxy. `public_url` is empty where none is configured."""
-    path, _, _ = target.partition(b"?")
-    address = path[len(PREFIX) :].partition(b"/")[0].decode("latin-1")
-    fields = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
     text = target.decode("latin-1")
+    address = _ADDRESS_END.split(text[len(PREFIX) :], 1)[0]
+    fields = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
     base = public_url or _called(fields, scheme, proxied=proxied)
     return Call(
         urllib.parse.unquote(address) if "%" in address else address,

@@ -20,7 +20,7 @@ from hookline.web.address_rate import UNLIMITED
 from hookline.web.connection import BODY, DEAF, HEAD, IDLE, SLICE_BYTES, Connection, Request
 from hookline.web.cycle import Cycle
 from hookline.web.errors import internal
-from hookline.web.inbound import PREFIX, Receiver, call_of, length_of
+from hookline.web.inbound import PREFIX, call_of, length_of
 from hookline.web.known_head import KnownHead, learn
 from hookline.web.publish import PATH, Admission, admit, too_large
 from hookline.web.strict import check_head, check_line, scope_of
@@ -203,9 +203,11 @@ class FrontProtocol(Connection):
                 and sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes_max
             ):
                 raise self._too_many_bytes()
-            plain = self._begun == 1 and self._before == IDLE and self._fed.startswith(_PUBLISH_LINE)
-            if plain:
-                version, method = "1.1", b"POST"  # a publish as nearly all come; asking the parser costs more
+            whole = self._begun == 1 and self._before == IDLE
+            plain = whole and self._fed.startswith(_PUBLISH_LINE)
+            inbound = self._shared.receiver is not None and self.url.startswith(PREFIX)
+            if plain or (inbound and whole and self._fed.startswith(b"POST %b HTTP/1.1\r\n" % self.url)):
+                version, method = "1.1", b"POST"  # as nearly all come; asking the parser costs more
                 check_head(version, method, headers, fields)
             else:
                 version, method = parser.get_http_version(), parser.get_method()
@@ -220,8 +222,8 @@ class FrontProtocol(Connection):
                 self._shared.address_rate.check(client)
             request = Request(version == "1.1" and parser.should_keep_alive())
             self._chunked = b"transfer-encoding" in fields
-            if self.url.startswith(PREFIX) and self._shared.receiver is not None:
-                self._admit_inbound(self._shared.receiver, request, method, client)
+            if inbound:
+                self._admit_inbound(request, method, client)
                 self._expecting = version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
             elif self.url == _PUBLISH_TARGET and method == b"POST" and self._shared.publishes:
                 admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max, client)
@@ -244,9 +246,10 @@ class FrontProtocol(Connection):
         elif self._expecting and self._current is None:
             self._continue()
 
-    def _admit_inbound(self, receiver: Receiver, request: Request, method: bytes, client: str) -> None:
+    def _admit_inbound(self, request: Request, method: bytes, client: str) -> None:
         """Judge a request to a source by its head. Raises `Turned`."""
         shared = self._shared
+        assert shared.receiver is not None
         request.call = call_of(
             method,
             self.url,
@@ -256,7 +259,7 @@ class FrontProtocol(Connection):
             scheme=self.scheme or "http",
             public_url=shared.public_url,
         )
-        request.source = receiver.admission.admit(request.call, length_of(self.headers))
+        request.source = shared.receiver.admission.admit(request.call, length_of(self.headers))
 
     def _cycle(self, version: str, method: bytes, fields: dict[bytes, bytes], keep: bool, client: str) -> Cycle:
         scope = scope_of(self.url, method, version, self.headers)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from hookline.core.simulate.catalogue import NAMES, provider_of
+from hookline.core.simulate.catalogue import NAMES, provider_of, sample_of
 from hookline.core.simulate.changes import UNCHANGED, Changes
 from hookline.core.simulate.dice import Dice
 from hookline.core.simulate.draft import KeyKind, Provider, Sample
@@ -39,7 +39,8 @@ def known(name: str, event_type: str) -> tuple[Provider, Sample]:
 
 def setting_of(name: str, event_type: str, config: Mapping[str, Any] | None = None, seed: str = "setting") -> Setting:
     """A provider and a receiver that know each other."""
-    key = private_key(provider_of(name).key)
+    provider = provider_of(name)
+    key = private_key(sample_of(provider, event_type).key or provider.key)
     return prepared(name, event_type, config or {}, Dice(seed), url_of(name), key)
 
 

@@ -74,7 +74,7 @@ def preset_of(asked: Mapping[str, Any]) -> Preset | None:
         return None
     except ConfigError as error:
         assert isinstance(scheme, dict)
-        assert error.key
+        assert len(str(error)) > len(error.key) + 1
         return None
 
 

@@ -1,4 +1,4 @@
-"""`hookline demo` (`make run`): the real program with three receivers and a stream of events, and its books."""
+"""`hookline demo` (`make run`): the real program with providers, a stream of events and receivers, and its books."""
 
 from __future__ import annotations
 

@@ -15,12 +15,14 @@ from rich.text import Text
 
 from hookline.cli.demo.api import Api
 from hookline.cli.demo.ledger import Ledger
-from hookline.cli.demo.scene import SUBSCRIBERS
+from hookline.cli.demo.scene import SENDERS, SUBSCRIBERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BAR_WIDTH: Final = 40
+WIDE: Final = 112
+"""Columns of a terminal from which on everything is shown."""
 _NOTHING: Final[Mapping[str, Any]] = {"delivered": 0, "failed": 0, "discarded": 0, "open": {}}
 
 
@@ -53,7 +55,7 @@ class Board:
         now_s = time.perf_counter()
         self._rate = [*self._rate[-20:], (now_s, len(self._ledger.acknowledged))]
         if self._live is not None:
-            self._live.update(Group(self._head(phase, now_s), self._table()), refresh=True)
+            self._live.update(Group(self._head(phase, now_s), self._inbound(), self._outbound()), refresh=True)
         else:
             print(self._line(phase, now_s), flush=True)
 
@@ -72,26 +74,61 @@ class Board:
         done = min(1.0, (now_s - self._begin_s) / self._planned_s)
         filled = round(BAR_WIDTH * done)
         head = Text("\n ")
-        head.append("━" * filled, "green").append("━" * (BAR_WIDTH - filled), "dim")
+        head.append("━" * filled, "green").append("─" * (BAR_WIDTH - filled), "dim")
         head.append(f"  {now_s - self._begin_s:4.1f} s  {phase}\n\n ")
-        head.append(f"{len(self._ledger.acknowledged)} events accepted", "bold").append(f"  {self._per_s():.0f}/s")
-        head.append(f"   {self._ledger.duplicates} repeats recognised")
-        head.append(f"   {self._ledger.refused.total()} refused by their schema\n")
+        head.append(f"{len(self._ledger.acknowledged)} events published", "bold").append(f"  {self._per_s():.0f}/s")
+        head.append(f"   {self._ledger.duplicates} repeated")
+        head.append(f"   {self._ledger.refused.total()} refused by a schema\n")
         return head
 
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2), header_style="bold")
-        for name in ("endpoint", "wants", "receiver"):
-            table.add_column(name)
-        for name in ("delivered", "open", "failed", "turned away", "p50 ms", "p99 ms"):
-            table.add_column(name, justify="right")
+    @property
+    def _wide(self) -> bool:
+        return self._console.width >= WIDE
+
+    def _columns(self, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+        table = Table(box=None, padding=(0, 2 if self._wide else 1), header_style="bold")
+        for name in names:
+            table.add_column(name, no_wrap=True)
+        for name in numbers:
+            table.add_column(name, no_wrap=True, justify="right")
+        return table
+
+    def _inbound(self) -> Group:
+        """What comes in, and below it what was refused."""
+        more = ("sends",) if self._wide else ()
+        table = self._columns(("webhooks in", *more), ("verified", "repeated", "refused"))
+        table.add_column("delivered on", no_wrap=True)
+        notes = Text()
+        for sender in SENDERS:
+            sent = [webhook for webhook in self._ledger.webhooks if webhook.source == sender.provider]
+            refused = [webhook for webhook in sent if webhook.status >= 400]
+            arrived = sum(webhook.event_id in self._ledger.arrived for webhook in sent)
+            table.add_row(
+                Text(f"/in/{sender.provider}", "cyan"),
+                *((sender.event_type,) if self._wide else ()),
+                Text(str(sum(bool(webhook.event_ids) for webhook in sent)), "green"),
+                str(sum(max(0, len(webhook.event_ids) - 1) for webhook in sent)),
+                Text(str(len(refused)), "bold red" if refused else "dim"),
+                f"{arrived} to {sender.subscriber}",
+            )
+            for webhook in refused:
+                who = "a forged request" if webhook.forged else "a request"
+                text = f"refused: {who} to /in/{webhook.source}, answered {webhook.status}, nothing stored"
+                notes.append(f"{' ' * (2 if self._wide else 1)}{text}\n", "red")
+        return Group(table, notes)
+
+    def _outbound(self) -> Table:
+        more = ("wants", "receiver") if self._wide else ("receiver",)
+        table = self._columns(
+            ("webhooks out", *more), ("delivered", "open", "failed", "turned away", "p50 ms", "p99 ms")
+        )
         for subscriber in SUBSCRIBERS:
             uid = subscriber.uid
             p50, p99 = self._ledger.percentiles_ms(uid) or (None, None)
+            wants = ", ".join(subscriber.event_types) + (" (filter)" if "filter" in subscriber.more else "")
             table.add_row(
                 Text(uid, "cyan"),
-                ", ".join(subscriber.event_types) + (" (filter)" if "filter" in subscriber.more else ""),
-                subscriber.receiver,
+                *((wants, subscriber.receiver) if self._wide else (subscriber.receiver,)),
                 Text(str(self._of(uid, "delivered")), "green"),
                 Text(str(self._of(uid, "open")), "yellow" if self._of(uid, "open") else "dim"),
                 Text(str(self._of(uid, "failed")), "red" if self._of(uid, "failed") else "dim"),
@@ -101,11 +138,15 @@ class Board:
             )
         return table
 
+    def _refused(self) -> int:
+        return sum(webhook.status >= 400 for webhook in self._ledger.webhooks)
+
     def _line(self, phase: str, now_s: float) -> str:
         p50, p99 = self._ledger.percentiles_ms() or (0.0, 0.0)
         return (
             f"{now_s - self._begin_s:5.1f} s  {phase:<18}"
             f"  events {len(self._ledger.acknowledged)} ({self._per_s():.0f}/s)"
+            f"  in {len(self._ledger.events_in)} ({self._refused()} refused)"
             f"  delivered {self._sum('delivered')}  open {self._sum('open')}  failed {self._sum('failed')}"
             f"  turned away {self._ledger.turned_away.total()}  p50 {p50:.1f} ms  p99 {p99:.1f} ms"
         )

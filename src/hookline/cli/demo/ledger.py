@@ -1,11 +1,12 @@
-"""What the demo itself knows: what was acknowledged to it, and what its receivers saw. The books are held to this."""
+"""What the demo itself knows: what was acknowledged to it, what its providers sent in, and what its receivers saw. The
+books are held to this."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 LATENCIES_KEPT: Final = 5000
 
@@ -18,6 +19,29 @@ class Acknowledged:
     deliveries: int
     began_s: float
     """When its publish began, by the demo's own clock."""
+
+
+@dataclass(slots=True)
+class Webhook:
+    """A request that a provider (or a forger) sent in, and what it was answered."""
+
+    source: str
+    event_type: str
+    provider_id: str
+    """The provider's own id of it."""
+    signature: str
+    body: bytes
+    began_s: float
+    forged: bool = False
+    status: int = 0
+    """Of the last answer; 0: there was none."""
+    event_ids: list[str] = field(default_factory=list)
+    """What each answer of success called its event."""
+
+    @property
+    def event_id(self) -> str | None:
+        """Its event; None: it was not taken."""
+        return self.event_ids[0] if self.event_ids else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +78,16 @@ class Ledger:
     """Delivery id → how many attempts of it the dead letter told of."""
     confirmed: set[str] = field(default_factory=set)
     """Event ids that the receiver confirmed, and was told that this counted."""
+    webhooks: list[Webhook] = field(default_factory=list)
+    """All that was sent in."""
+    events_in: dict[str, Webhook] = field(default_factory=dict)
+    """Event id → the request that it came of."""
+    arrived: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    """Id of such an event → the bodies that its subscriber took."""
+    rejections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Signature of a forged request → what its source noted of it."""
     forged: list[Receipt] = field(default_factory=list)
+    """What reached a receiver without a valid signature of ours."""
     latencies_s: dict[str, deque[float]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
     )
@@ -66,8 +99,17 @@ class Ledger:
         """A publish was answered with 202."""
         self.acknowledged[event_id] = acknowledged
         self.expected[event_id] = expected
+        self._measure_early(event_id, acknowledged.began_s)
+
+    def came_in(self, webhook: Webhook, event_id: str) -> None:
+        """A provider was answered with success."""
+        webhook.event_ids.append(event_id)
+        self.events_in[event_id] = webhook
+        self._measure_early(event_id, webhook.began_s)
+
+    def _measure_early(self, event_id: str, began_s: float) -> None:
         for subscriber, at_s in self._early.pop(event_id, ()):
-            self.latencies_s[subscriber].append(at_s - acknowledged.began_s)
+            self.latencies_s[subscriber].append(at_s - began_s)
 
     def receive(self, receipt: Receipt, at_s: float) -> None:
         """A receiver answered a request that came at `at_s`."""
@@ -78,10 +120,10 @@ class Ledger:
         else:
             self.turned_away[receipt.subscriber] += 1
         if receipt.attempt == "1":
-            known = self.acknowledged.get(receipt.webhook_id)
+            known = self.acknowledged.get(receipt.webhook_id) or self.events_in.get(receipt.webhook_id)
             if known is not None:
                 self.latencies_s[receipt.subscriber].append(at_s - known.began_s)
-            else:  # it can arrive before its publisher has read the 202
+            else:  # it can arrive before its publisher has read the answer
                 self._early.setdefault(receipt.webhook_id, []).append((receipt.subscriber, at_s))
         if self.listener is not None:
             self.listener(receipt)

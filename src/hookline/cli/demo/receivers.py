@@ -11,7 +11,7 @@ import httpx2
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from hookline.cli.demo.ledger import Ledger, Receipt
-from hookline.cli.demo.scene import CONFIRM_AFTER_S, DEAD, DEAD_LETTERS, FLAKY, FLAKY_FAILURES, HEALTHY
+from hookline.cli.demo.scene import CONFIRM_AFTER_S, DEAD, DEAD_LETTERS, FLAKY, FLAKY_FAILURES, HEALTHY, PASSED_ON
 from hookline.cli.receiver import Answer, Received, Receiver, bound_socket
 
 
@@ -81,6 +81,8 @@ class Receivers:
         if fault is None and subscriber == DEAD_LETTERS:
             letter = json.loads(request.body)["data"]
             self._ledger.dead_letters[letter["delivery"]["id"]] = len(letter["attempts"])
+        elif fault is None and subscriber in PASSED_ON:
+            self._ledger.arrived[receipt.webhook_id].append(request.body)
         elif fault is None and status < 300 and confirm_url is not None:
             task = asyncio.get_running_loop().create_task(self._confirm(receipt.webhook_id, confirm_url))
             self._confirming.add(task)

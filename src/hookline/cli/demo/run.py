@@ -1,11 +1,14 @@
-"""The demo from beginning to end: program, receivers, stream, sums; and everything ended whatever happens."""
+"""The demo from beginning to end: program, receivers, providers, stream, sums; all of it ended whatever happens."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
+import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,13 +20,17 @@ from hookline.cli.demo.board import Board, demo_console
 from hookline.cli.demo.ledger import Ledger, Receipt
 from hookline.cli.demo.program import Program, ProgramFailed
 from hookline.cli.demo.proof import checks, read_books
+from hookline.cli.demo.proof_inbound import inbound_checks
+from hookline.cli.demo.providers import Providers
 from hookline.cli.demo.receivers import Receivers
-from hookline.cli.demo.scene import CONFIRMING, DEAD, DEAD_LETTERS, EVENT_TYPES, SUBSCRIBERS
+from hookline.cli.demo.scene import CONFIRMING, DEAD, DEAD_LETTERS, EVENT_TYPES, SENDERS, SUBSCRIBERS
 from hookline.cli.demo.stream import Stream
 from hookline.cli.exits import ExitCode
 from hookline.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from rich.console import Console
 
 SHOW_S: Final = 12.0
@@ -90,6 +97,10 @@ def _failed(console: Console, error: Exception) -> int:
     return ExitCode.REFUSED
 
 
+async def _both(publish: Awaitable[None], send: Awaitable[None]) -> None:
+    await asyncio.gather(publish, send)
+
+
 class Demo:
     """One show. `show` returns whether everything adds up."""
 
@@ -115,12 +126,14 @@ class Demo:
     async def show(self) -> bool:
         """All of it."""
         self._begin_s = time.perf_counter()
-        await self._set_up()
-        await self._stream()
+        async with Providers(self._program.url, self._ledger) as providers:
+            await self._set_up(providers)
+            await self._stream(providers)
+            await self._webhooks_in(providers)
         await self._dead_letters()
         holds = await self._sums("What was promised, counted and seen")
         if self._seconds is None and not self._ended.is_set():
-            self._explain()
+            self._explain(providers.secret(SENDERS[0]))
             self._ledger.listener = self._arrived
             await self._until_ended()
             holds = await self._sums("\nThe sums once more") and holds
@@ -134,10 +147,23 @@ class Demo:
         """Seconds until a timed show should be over."""
         return self._begin_s + self._show_s - time.perf_counter()
 
-    def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(line, style), soft_wrap=True)  # a command must be one line, to be copied
+    def _say(self, text: str, style: str = "", hanging: int = 2) -> None:
+        """Lines, whose words are not broken where a terminal's line ends; `hanging`: so far what is left of a line is
+        moved in."""
+        lines: list[str] = []
+        for line in text.split("\n"):
+            indent = " " * (len(line) - len(line.lstrip()) + hanging)
+            width = self._console.width
+            lines += textwrap.wrap(
+                line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            ) or [""]
+        self._say_as_is("\n".join(lines), style)
 
-    async def _set_up(self) -> None:
+    def _say_as_is(self, line: str, style: str) -> None:
+        """A command must be one line, to be copied."""
+        self._console.print(Text(line, style), soft_wrap=True)
+
+    async def _set_up(self, providers: Providers) -> None:
         self._say(f"Hookline runs at {self._program.url} on SQLite in {self._program.log.parent}", "bold")
         await self._receivers.start()
         for name, schema in EVENT_TYPES.items():
@@ -148,14 +174,16 @@ class Demo:
             self._uids[endpoint["id"]] = subscriber.uid
             secret = await self._api.call("GET", f"/v1/endpoints/{subscriber.uid}/secret")
             self._receivers.trust(subscriber.uid, secret["secret"])
+        await providers.create(self._api)
 
-    async def _stream(self) -> None:
-        """Publish, then wait until nothing is open, or time is up."""
+    async def _stream(self, providers: Providers) -> None:
+        """Publish, and have the providers send, then wait until nothing is open, or time is up."""
         after_s = min(AFTER_S_MAX, self._show_s * 0.4)
         stream = Stream(self._api, self._ledger)
         every_s = 0.4 if self._console.is_terminal else 1.0
         with Board(self._api, self._ledger, self._console, self._show_s) as board:
-            publishing = asyncio.create_task(stream.publish(max(1.0, self._left_s() - after_s)))
+            duration_s = max(1.0, self._left_s() - after_s)
+            publishing = asyncio.create_task(_both(stream.publish(duration_s), providers.send(duration_s)))
             try:
                 while not publishing.done():
                     self._program.check()
@@ -163,6 +191,7 @@ class Demo:
                     await self._wait(publishing, every_s)
                     if self._ended.is_set():
                         stream.end()
+                        providers.end()
                 await publishing
             finally:
                 publishing.cancel()
@@ -180,8 +209,27 @@ class Demo:
         await asyncio.wait({publishing, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
 
+    async def _webhooks_in(self, providers: Providers) -> None:
+        """The first of each provider, and what was refused, why."""
+        await providers.note(self._api)
+        self._say(f"\nWebhooks in: {len(self._ledger.events_in)}", "bold")
+        for sender in SENDERS:
+            sent = [webhook for webhook in self._ledger.webhooks if webhook.source == sender.provider]
+            for webhook in [webhook for webhook in sent if webhook.event_id in self._ledger.arrived][:1]:
+                way = f"{webhook.event_id} -> {sender.subscriber}"
+                self._say(f"  /in/{webhook.source}  {webhook.event_type}  verified -> {way}")
+            for webhook in [webhook for webhook in sent if webhook.forged]:
+                self._say(
+                    f"  /in/{webhook.source}  {webhook.event_type}  forged, with another secret -> {webhook.status}",
+                    "red",
+                )
+                noted = self._ledger.rejections.get(webhook.signature)
+                if noted is not None:
+                    self._say(f"    noted as {noted['reason']}: {noted['detail']}", "red")
+
     async def _dead_letters(self) -> None:
         """List what was given up, repair its receiver, and replay one."""
+        self._say(f"\nConfirmed by their receiver: {len(self._ledger.confirmed)} at {CONFIRMING}", "bold")
         failed = await self._api.rows("/v1/deliveries", state="failed")
         self._say(f"\nDead letters: {len(failed)}", "bold")
         for row in failed[:5]:
@@ -189,7 +237,6 @@ class Demo:
             self._say(f"  {row['id']}  {row['type']} -> {target}  {row['attempts']} attempts  {row['reason']}", "red")
         for delivery_id, attempts in list(self._ledger.dead_letters.items())[:5]:
             self._say(f"  {DEAD_LETTERS} got the event of {delivery_id}, with the history of {attempts} attempts")
-        self._say(f"Confirmed by their receiver: {len(self._ledger.confirmed)} at {CONFIRMING}")
         rows = [row for row in failed if self._uids.get(row["endpoint_id"]) == REPLAYED]
         if not rows:
             self._say("  No time for one: its retries were not used up yet.")
@@ -220,17 +267,22 @@ class Demo:
         if books is None:
             self._say("  NO  the books never stood still, so they could not be checked", "bold red")
             return False
-        found = checks(books, self._ledger, self._uids)
+        found = [*checks(books, self._ledger, self._uids), *inbound_checks(books, self._ledger, self._uids)]
         for check in found:
-            self._say(f"  {'ok' if check.holds else 'NO'}  {check.says}", "green" if check.holds else "bold red")
+            style = "green" if check.holds else "bold red"
+            self._say(f"  {'ok' if check.holds else 'NO'}  {check.says}", style, hanging=4)
         refused = ", ".join(f"{count} {code}" for code, count in sorted(self._ledger.refused.items())) or "none"
         self._say(f"      refused at the door: {refused}; repeats recognised: {self._ledger.duplicates}")
         return all(check.holds for check in found)
 
-    def _explain(self) -> None:
+    def _explain(self, secret: str) -> None:
         url, key = self._program.url, self._program.key
         head = f"curl -sS -H 'Authorization: Bearer {key}'"
         body = "-H 'Content-Type: application/json' -d"
+        sender = SENDERS[0]
+        here = Path(sys.executable).with_name("hookline")
+        command = "hookline" if shutil.which("hookline") == str(here) or not here.exists() else str(here)
+        webhook = f"{command} simulate {sender.provider} {sender.event_type} --to {url}/in/{sender.provider}"
         for title, line in (
             (
                 "Publish an event of your own; it arrives below",
@@ -239,16 +291,20 @@ class Demo:
             ("What was given up, and the books", f"{head} '{url}/v1/deliveries?state=failed'"),
             ("", f"{head} {url}/v1/stats"),
             ("The same by the command line", f"export HOOKLINE_URL={url} HOOKLINE_KEY={key}"),
-            ("", 'hookline send hello.world \'{"from": "me"}\'; hookline deliveries ls --state failed'),
+            ("", f'{command} send hello.world \'{{"from": "me"}}\''),
+            ("", f"{command} deliveries ls --state failed"),
+            ("A payment as Stripe would tell of it, and one that is forged", f"{webhook} --secret {secret}"),
+            ("", f"{webhook} --secret whsec_not_it --expect 401"),
+            ("", f"{command} sources rejections {sender.provider}"),
         ):
             if title:
                 self._say(f"\n{title}:", "bold")
-            self._say(f"  {line}", "cyan")
+            self._say_as_is(f"  {line}", "cyan")
         self._say(f"\nThe API's own page is {url}/docs. Ctrl-C ends the demo.\n")
 
     def _arrived(self, receipt: Receipt) -> None:
         how = "signature valid" if receipt.fault is None else f"signature NOT valid: {receipt.fault}"
-        body = receipt.body[:300].decode("utf-8", "replace")
+        body = " ".join(receipt.body.decode("utf-8", "replace").split())[:300]
         self._say(
             printable(f"  {receipt.subscriber} got {receipt.webhook_id}, attempt {receipt.attempt}, {how}: {body}")
         )

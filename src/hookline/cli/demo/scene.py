@@ -1,4 +1,5 @@
-"""Who is there: the event types with their schemas, the receivers, and the endpoints that lead to them."""
+"""Who is there: the event types with their schemas, the providers that send webhooks in, and the endpoints with their
+receivers."""
 
 from __future__ import annotations
 
@@ -66,6 +67,26 @@ class Subscriber:
         }
 
 
+@dataclass(frozen=True)
+class Sender:
+    """A provider of the demo; its source has its name, and so is `/in/<provider>`."""
+
+    provider: str
+    event_type: str
+    subscriber: str
+    """The `uid` of the one who gets what it sends."""
+    signature: str
+    """The header that it signs in."""
+    id_header: str = ""
+    """The header with its own id of a request; empty: the member `id` of the payload."""
+
+
+SENDERS: Final = (
+    Sender("stripe", "payment_intent.succeeded", "receipts", "stripe-signature"),
+    Sender("github", "push", "deploy", "x-hub-signature-256", "x-github-delivery"),
+)
+PASSED_ON: Final = frozenset(sender.subscriber for sender in SENDERS)
+
 DEAD_LETTERS: Final = "dead-letters"
 CONFIRMING: Final = "onboarding"
 CONFIRM_AFTER_S: Final = 0.2
@@ -98,6 +119,14 @@ SUBSCRIBERS: Final = (
         "nobody listens there",
         {"retry": SHORT_RETRY, "dead_letter": DEAD_LETTERS},
     ),
+    Subscriber(
+        "receipts",
+        HEALTHY,
+        ("payment_intent.*",),
+        "sends a receipt for what Stripe says was paid; gets Stripe's bytes",
+        {"format": "raw"},
+    ),
+    Subscriber("deploy", HEALTHY, ("push",), "deploys what was pushed; gets GitHub's bytes", {"format": "raw"}),
     Subscriber("hello", HEALTHY, ("hello.*",), "for your own events"),
 )
 

@@ -41,6 +41,9 @@ class Draft:
 
 Sign = Callable[[Draft, Scene, bytes], Draft]
 """(request, scene, private key as PEM, empty where none is used) → the request with what proves its sender."""
+ConfigOfKey = Callable[[bytes, Mapping[str, Any]], Mapping[str, Any]]
+"""(private key, configuration) → what of the configuration is made of the key, where None is what the receiver must not
+have."""
 Tamper = Callable[[Draft], Draft]
 """A signed request → one that is no longer what was signed."""
 
@@ -79,7 +82,9 @@ class Sample:
     style: Style | Literal["usual"] | None = "usual"
     """How its payload is written; None: the template is text."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """What the receiver must be configured with for this one."""
+    """What the receiver must be configured with for this one, and with nothing else."""
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    """As the provider's `config`, for this one besides."""
     wanted: Wanted = Wanted()
     sign: Sign | None = None
     """None: as the provider usually does."""
@@ -87,6 +92,14 @@ class Sample:
     """None: as for the provider's others."""
     sealed: bool = False
     """Its signature is put inside the JSON, which can only be broken when it is there."""
+    tamper: Tamper | None = None
+    """None: as for the provider's others."""
+    key: KeyKind | None = None
+    """What kind of private key it is signed with, where the provider's others are not."""
+    config_of_key: ConfigOfKey | None = None
+    """None: as for the provider's others."""
+    signs_time: bool | None = None
+    """None: as for the provider's others."""
     proven: bool = True
     """Whether anything in it proves its sender; some questions are asked by anybody."""
 
@@ -113,8 +126,8 @@ class Provider:
     """Parts of payloads, by the name that templates call them by."""
     key: KeyKind | None = None
     """What kind of private key it signs with."""
-    config_of_key: Callable[[bytes, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    """(private key, configuration) → what the receiver must know to verify it."""
+    config_of_key: ConfigOfKey | None = None
+    """What the receiver must know to verify it."""
     forged: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]] = ()
     """Where the body is not signed: the keys of the configuration that a forger does not know; or what says so of a
     configuration."""

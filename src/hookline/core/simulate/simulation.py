@@ -49,7 +49,7 @@ class Setting:
     def receiver(self) -> dict[str, Any]:
         """What the receiver must be configured with to verify it."""
         config = dict(self.config)
-        for name, value in _of_key(self.provider, self.key, config).items():
+        for name, value in _of_key(self.provider, self.sample, self.key, config).items():
             if not _covers(config.get(name), value) or value is None:
                 config[name] = value
         return {name: value for name, value in config.items() if value is not None}
@@ -84,14 +84,15 @@ def prepared(name: str, event_type: str, config: Mapping[str, Any], dice: Dice, 
             raise SimulationError(
                 f"{name} sends {sample.type} where {setting} is {value!r}, and it is configured as {config[setting]!r}"
             )
-    if provider.key is not None and not key:
-        key = new_key(provider.key, dice.fork("key"))
+    kind = sample.key or provider.key
+    if kind is not None and not key:
+        key = new_key(kind, dice.fork("key"))
     known = {setting: value for setting, value in config.items() if value is not None}
     scene = Scene(0, dice.fork("config"), url, known)
-    for setting, template in {**provider.config, **sample.config}.items():
+    for setting, template in {**provider.config, **sample.needs, **sample.config}.items():
         if setting not in known and not any(known.get(other) for other in provider.instead.get(setting, ())):
             known[setting] = scene.value(template, {})
-    for setting, value in _of_key(provider, key, known).items():
+    for setting, value in _of_key(provider, sample, key, known).items():
         if setting in config and not _covers(config[setting], value):
             raise SimulationError(
                 f"the configured {setting} is not that of the private key: give the one it belongs to"
@@ -100,8 +101,9 @@ def prepared(name: str, event_type: str, config: Mapping[str, Any], dice: Dice, 
     return replace(found, made=tuple(name for name in found.receiver if name not in config))
 
 
-def _of_key(provider: Provider, key: bytes, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {} if provider.config_of_key is None else provider.config_of_key(key, config)
+def _of_key(provider: Provider, sample: Sample, key: bytes, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    config_of_key = sample.config_of_key or provider.config_of_key
+    return {} if config_of_key is None else config_of_key(key, config)
 
 
 def _covers(given: Any, needed: Any) -> bool:
@@ -126,7 +128,7 @@ def request(
             raise SimulationError(f"nothing in {sample.type} proves its sender: there is nothing to tamper with")
         config = forged(config, keys)
     if changes.stale:
-        if not (provider.signs_time(config) if callable(provider.signs_time) else provider.signs_time):
+        if not _signs_time(setting):
             raise SimulationError(f"{provider.name} signs no time: an old request cannot be told from a new one")
         now_s -= STALE_S
     scene = Scene(now_s, dice, "", config)
@@ -143,7 +145,7 @@ def request(
     if sample.sealed:
         draft = draft.with_body(padded(broken(draft.body) if changes.malformed else draft.body, changes.size_bytes))
     if changes.tampered and not keys:
-        draft = (provider.tamper or changed_body)(draft)
+        draft = (sample.tamper or provider.tamper or changed_body)(draft)
     if changes.content_type is not None:
         draft = draft.with_header("Content-Type", as_header(changes.content_type))
     draft = _checked(draft)
@@ -166,6 +168,13 @@ def simulate(
     """One request of a provider to `url`, as a verifier sees it, signed with what `config` and `key` say. Raises
     `SimulationError`."""
     return request(prepared(name, event_type, config, dice, url, key), now_s, dice, url, changes).inbound
+
+
+def _signs_time(setting: Setting) -> bool:
+    if setting.sample.signs_time is not None:
+        return setting.sample.signs_time
+    signs_time = setting.provider.signs_time
+    return signs_time(setting.config) if callable(signs_time) else signs_time
 
 
 def _forged_keys(setting: Setting) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Any
 
+from hookline.core.simulate.changes import changed_character
 from hookline.core.simulate.draft import Draft, Sign, SimulationError
 from hookline.core.simulate.hmac_signing import HmacScheme, first_of
 from hookline.core.simulate.private_key import p256_signature, read_ed25519, rsa_signature
@@ -64,6 +65,14 @@ def jwt_rs256(claims: dict[str, Any], key: bytes, key_name: str) -> str:
     """A JSON Web Token with an RSA signature."""
     head = _jwt_part({"alg": "RS256", "kid": key_name, "typ": "JWT"}) + "." + _jwt_part(claims)
     return head + "." + _url64(rsa_signature(key, head.encode()))
+
+
+def tampered_token(draft: Draft) -> Draft:
+    """The body is not signed: what is changed is the signature of the token in Authorization."""
+    token = draft.header("Authorization")
+    middle = (token.rindex(".") + len(token)) // 2
+    other = changed_character(b"a" if token[middle] in "-_" else token[middle].encode()).decode()
+    return draft.with_header("Authorization", token[:middle] + other + token[middle + 1 :])
 
 
 def by_ed25519(draft: Draft, scene: Scene, key: bytes) -> Draft:

@@ -10,10 +10,12 @@ from typing import Final
 from hookline.core.verifiers.config import Config, ConfigError
 from hookline.core.verifiers.encoded import any_same, from_hex, key_from_base64
 from hookline.core.verifiers.request_parts import Parts, Unproven
-from hookline.core.verifiers.signed_message import Claim, SignedMessage
+from hookline.core.verifiers.signed_message import DECODERS, Claim, SignedMessage
 
 ALGORITHMS: Final = ("sha256", "sha1", "sha384", "sha512")
 KEY_FORMS: Final = ("text", "hex", "base64")
+SIGNATURE_CHARS_MAX: Final = 256
+"""Of one that is looked at in short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,27 @@ class HmacScheme:
 
     def prove(self, parts: Parts, config: Config, now_s: float) -> str:
         """The configured secret that signed every message. Raises `Unproven` or `ConfigError`."""
-        return self.prove_by(config.texts(self.secret), parts, config, now_s)
+        secrets = config.texts(self.secret)
+        proven = self._plainly(secrets, parts)
+        return self.prove_by(secrets, parts, config, now_s) if proven is None else proven
+
+    def _plainly(self, secrets: Sequence[str], parts: Parts) -> str | None:
+        """The same in short, where one header has one signature over the body, as most providers have it. None: it is
+        not so, or not proven; then `prove_by` says what is wrong."""
+        message, request = self.message, parts.request
+        if not message.plain or self.key != "text" or self.variants is not None:
+            return None
+        written = request.header(message.signature.names[0])
+        if written is None or len(written) > SIGNATURE_CHARS_MAX or not written.startswith(message.prefix):
+            return None
+        signature = DECODERS[message.encoding](written[len(message.prefix) :])
+        if not signature:
+            return None
+        found = None
+        for secret in secrets:  # all of them, so that the time does not tell which one it was
+            if hmac.compare_digest(hmac.digest(secret.encode(), request.body, self.algorithm), signature):
+                found = secret
+        return found
 
     def prove_by(self, secrets: Sequence[str], parts: Parts, config: Config, now_s: float) -> str:
         """The same, by one of these secrets."""

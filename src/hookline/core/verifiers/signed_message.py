@@ -8,7 +8,7 @@ scheme by the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hookline.core.verifiers.config import Config
@@ -40,8 +40,8 @@ class Fields:
     def texts(self, written: str, name: str) -> list[str]:
         """The texts of the fields of that name, in order."""
         found = []
-        for field in written.split(self.separator):
-            own, assign, text = field.strip(" \t").partition(self.assign)
+        for part in written.split(self.separator):
+            own, assign, text = part.strip(" \t").partition(self.assign)
             if assign and own == name:
                 found.append(text)
         return found
@@ -74,6 +74,15 @@ class SignedMessage:
     """Path to the items of a JSON body, each signed by itself; `*` stands for every element of an array. Without it
     the request is one message."""
     signatures_max: int = SIGNATURES_MAX
+    plain: bool = field(init=False)
+    """One header has one signature over the raw body, and nothing else."""
+
+    def __post_init__(self) -> None:
+        place = self.signature
+        one_header = place.source == "header" and len(place.names) == 1 and not place.numbered
+        whole_body = [piece.kind for piece in self.content.pieces] == ["body"]
+        plain = one_header and whole_body and self.fields is None and self.timestamp is None and not self.each
+        object.__setattr__(self, "plain", plain and self.signatures_max > 0)
 
     def claims(self, parts: Parts, config: Config) -> Iterator[Claim]:
         """The messages of the request, one by one: all of them must be proven. Raises `Unproven` or

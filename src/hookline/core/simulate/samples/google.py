@@ -6,12 +6,11 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hookline.core.simulate.changes import changed_character
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.json_style import by_name, pretty
 from hookline.core.simulate.private_key import key_id, self_signed
 from hookline.core.simulate.template import Scene, iso
-from hookline.core.simulate.token_signing import jwt_rs256
+from hookline.core.simulate.token_signing import jwt_rs256, tampered_token
 
 _NAME: Final = "federated-signon.system.gserviceaccount.com"
 _TOKEN_S: Final = 3600
@@ -48,14 +47,6 @@ def _sign(draft: Draft, scene: Scene, key: bytes) -> Draft:
     body = by_name({"message": message, "subscription": "projects/example-project/subscriptions/hookline"})
     draft = draft.with_header("Authorization", f"Bearer {jwt_rs256(claims, key, key_id(key))}")
     return draft.with_body(body.encode())
-
-
-def _tamper(draft: Draft) -> Draft:
-    """The body is not signed: what is changed is the token's signature."""
-    token = draft.header("Authorization")
-    middle = (token.rindex(".") + len(token)) // 2
-    other = changed_character(b"a" if token[middle] in "-_" else token[middle].encode()).decode()
-    return draft.with_header("Authorization", token[:middle] + other + token[middle + 1 :])
 
 
 _OBJECT: Final = """{"kind": "storage#object", "id": "example-uploads/${#object}/${#generation}",
@@ -112,7 +103,7 @@ GCP_PUBSUB: Final = Provider(
     },
     key="rsa",
     config_of_key=_config_of_key,
-    tamper=_tamper,
+    tamper=tampered_token,
 )
 
 PROVIDERS: Final = (GCP_PUBSUB,)

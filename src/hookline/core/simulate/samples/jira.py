@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from hookline.core.simulate.draft import Draft, Provider, Sample
 from hookline.core.simulate.hmac_signing import HmacScheme, by_hmac, first_of, sha256_hex
+from hookline.core.simulate.private_key import key_id, self_signed
 from hookline.core.simulate.template import Scene, composed
-from hookline.core.simulate.token_signing import jwt_hs256
+from hookline.core.simulate.token_signing import jwt_hs256, jwt_rs256, tampered_token
 
 _SITE: Final = "https://example.atlassian.net"
 
@@ -84,7 +86,10 @@ _HEADERS: Final = {
 def _query_hash(method: str, url: str, base_url: str) -> str:
     """Connect's `qsh`: the SHA-256 of the method, the path below the app's address, and the query in order."""
     parts = urlsplit(url)
-    path = parts.path.removeprefix(urlsplit(base_url).path.rstrip("/")).rstrip("/") or "/"
+    path, base_path = parts.path, urlsplit(base_url).path.rstrip("/")
+    if f"{path}/".startswith(f"{base_path}/"):
+        path = path[len(base_path) :]
+    path = path.rstrip("/") or "/"
     values: dict[str, list[str]] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name != "jwt":
@@ -97,16 +102,51 @@ def _encoded(text: str) -> str:
     return quote(text, safe="~")
 
 
-def _sign_connect(draft: Draft, scene: Scene, _key: bytes) -> Draft:
+def _claims(draft: Draft, scene: Scene) -> dict[str, Any]:
     now_s = int(scene.now_s)
-    claims: dict[str, Any] = {
+    return {
         "iss": scene.config["client_key"],
         "iat": now_s,
         "exp": now_s + 180,
         "qsh": _query_hash(draft.method, scene.url, scene.config["base_url"]),
         "context": {},
     }
-    return draft.with_header("Authorization", f"JWT {jwt_hs256(claims, first_of(scene.config['shared_secret']))}")
+
+
+def _sign_connect(draft: Draft, scene: Scene, _key: bytes) -> Draft:
+    token = jwt_hs256(_claims(draft, scene), first_of(scene.config["shared_secret"]))
+    return draft.with_header("Authorization", f"JWT {token}")
+
+
+def _sign_installation(draft: Draft, scene: Scene, key: bytes) -> Draft:
+    """Before there is a shared secret: by Atlassian's key, for this app."""
+    claims = _claims(draft, scene) | {"aud": [scene.config["base_url"]]}
+    return draft.with_header("Authorization", f"JWT {jwt_rs256(claims, key, key_id(key))}")
+
+
+def _config_of_key(key: bytes, _config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"certs": {key_id(key): self_signed(key, "connect-install-keys.atlassian.com")}}
+
+
+def _installation(event: str, says: str) -> Sample:
+    data = composed(
+        """{"key": "com.example.hookline", "clientKey": "${config:client_key}",
+        "sharedSecret": "${config:shared_secret}", "baseUrl": "@site@", "displayUrl": "@site@",
+        "productType": "jira", "description": "Atlassian Jira at @site@", "serverVersion": "1001.0.0-SNAPSHOT",
+        "pluginsVersion": "1001.0.0-SNAPSHOT", "eventType": "@event@"}""",
+        site=_SITE,
+        event=event,
+    )
+    return Sample(
+        event,
+        says,
+        data,
+        sign=_sign_installation,
+        key="rsa",
+        config_of_key=_config_of_key,
+        tamper=tampered_token,
+        forged=(),
+    )
 
 
 JIRA: Final = Provider(
@@ -122,7 +162,11 @@ JIRA: Final = Provider(
 
 JIRA_CONNECT: Final = Provider(
     "jira_connect",
-    _samples("?user_account_id=5b10ac8d82e05b22cc7d4ef5&issue.key=PROJ-${#number}"),
+    (
+        *_samples("?user_account_id=5b10ac8d82e05b22cc7d4ef5&issue.key=PROJ-${#number}"),
+        _installation("installed", "somebody has installed the app: by Atlassian's key"),
+        _installation("uninstalled", "somebody has removed the app: by Atlassian's key"),
+    ),
     _sign_connect,
     {"shared_secret": "${base62:64}", "client_key": "${uuid}", "base_url": "${origin}"},
     credential="shared_secret",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from typing import Final
 from urllib.parse import parse_qsl
@@ -14,22 +13,30 @@ from hookline.core.simulate.json_style import compact, form
 from hookline.core.simulate.template import Scene, composed
 
 
-def _mac(scene: Scene, content: str) -> str:
-    key = first_of(scene.config["auth_token"]).encode()
-    return base64.b64encode(hmac.new(key, content.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()).decode()
+def _signed(draft: Draft, scene: Scene, content: str) -> Draft:
+    """By the account's token; or by a key of one's own (2026), where only that is configured."""
+    if scene.config.get("auth_token") is not None:
+        key, digest = scene.config["auth_token"], "sha1"
+    else:
+        key, digest = scene.config["shared_secret"], "sha256"
+        draft = draft.with_header(
+            "X-Twilio-Webhooks-Signature-Settings", "key=webhooks_sharedkey_simulated,algorithm=HMAC_SHA256"
+        )
+    mac = hmac.new(first_of(key).encode(), content.encode("utf-8", "surrogateescape"), digest).digest()
+    return draft.with_header("X-Twilio-Signature", base64.b64encode(mac).decode("ascii"))
 
 
 def _sign_form(draft: Draft, scene: Scene, _key: bytes) -> Draft:
     fields = parse_qsl(draft.body.decode("utf-8", "surrogateescape"), keep_blank_values=True)
     content = scene.url + "".join(name + value for name, value in sorted(set(fields)))
-    return draft.with_header("X-Twilio-Signature", _mac(scene, content))
+    return _signed(draft, scene, content)
 
 
 def _sign_json(draft: Draft, scene: Scene, _key: bytes) -> Draft:
     checksum = f"{'&' if '?' in scene.url else '?'}bodySHA256={sha256_hex(draft.body)}"
     scene.url += checksum
     draft = Draft(draft.method, draft.url + checksum, draft.headers, draft.body)
-    return draft.with_header("X-Twilio-Signature", _mac(scene, scene.url))
+    return _signed(draft, scene, scene.url)
 
 
 _ACCOUNT: Final = "ACa1b2c3d4e5f60718293a4b5c6d7e8f90"
@@ -95,6 +102,7 @@ TWILIO: Final = Provider(
     _sign_form,
     {"auth_token": "${hex:32}"},
     credential="auth_token",
+    instead={"auth_token": ("shared_secret",)},
     headers={"User-Agent": "TwilioProxy/1.1", "Accept": "*/*", "I-Twilio-Idempotency-Token": "${uuid}"},
     style=form,
     content_type="application/x-www-form-urlencoded; charset=UTF-8",
