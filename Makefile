@@ -46,7 +46,7 @@ docs: $(V)/.test ## write what of the documentation is generated again
 lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
-	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev --group oracles -c requirements.lock -o requirements-dev.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt --group dev --group oracles --group servers -c requirements.lock -o requirements-dev.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock -o requirements-bench.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --only-binary atheris --group fuzz -o requirements-fuzz.lock
 

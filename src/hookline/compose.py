@@ -1,9 +1,9 @@
 """Settings → adapters: the only place that knows them all.
 
     serve        the whole program, until SIGTERM or SIGINT; returns the exit code
-    migrations   the schema's state, for `hookline migrate`
 
-What is chosen by a setting is imported here and only when chosen; an unknown name refuses to start.
+What is chosen by a setting is imported only when chosen; an unknown name refuses to start. What HOOKLINE_DB names is
+`hookline.databases`' business.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import uvloop
 
@@ -26,17 +25,13 @@ from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
-from hookline.adapters.queues.embedded import EmbeddedQueue
 from hookline.adapters.senders.http import HttpSender
-from hookline.adapters.stores.sqlite.migrate import Migration
-from hookline.adapters.stores.sqlite.restore import Restored
-from hookline.adapters.stores.sqlite.sealed import sealed_secrets
-from hookline.adapters.stores.sqlite.store import SqliteStore
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
+from hookline.databases import database
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -51,12 +46,13 @@ from hookline.flow.tenants import Tenants
 from hookline.key_files import operator_key, secret_keys
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
+from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
+from hookline.settings import shown as setting_shown
 from hookline.version import __version__
 from hookline.web.address_rate import AddressRate
-from hookline.web.app import build_app
+from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
-from hookline.web.backup import Backups
 from hookline.web.client_address import Proxies
 from hookline.web.own_address import is_wildcard, own_address
 from hookline.web.server import Front, addresses, bind
@@ -65,7 +61,6 @@ from hookline.web.tls import TlsError, TlsFiles
 
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
-MIB: Final = 1024 * 1024
 GC_AFTER_OBJECTS: Final = 20_000
 SWITCH_S: Final = 0.001
 """After so long the loop's thread lets the writer's have its turn, which has one after each statement of a commit: with
@@ -88,19 +83,10 @@ class Program:
         self.logs = LogObserver(sys.stderr, level=settings.log_level, form=settings.log_format)
         self.metrics = PrometheusObserver(version=__version__, refresh=self._gauges)
         self.observer = Tee(self.metrics, self.logs)
-        self._key, self.key_created = operator_key(settings)
-        existed = settings.db_path.exists()
-        if existed and settings.migrate == "manual" and not all(m.applied for m in migrations(settings)):
-            raise SettingsError("the database lacks migrations and HOOKLINE_MIGRATE is manual: `hookline migrate up`")
-        keyring = Keyring(secret_keys(settings, create=not existed))
-        if existed and opens_nothing(keyring, settings):
-            raise SettingsError(_wrong_key(settings))
-        self.store = SqliteStore(
-            str(settings.db_path),
-            self.clock,
-            disk_free_min_bytes=settings.disk_free_min_mib * MIB,
-            warn=lambda name, size_bytes: self.observer.warn(name, bytes=size_bytes),
-        )
+        self.database = database(settings)
+        self._key, self.key_created = ("", False) if settings.role == "worker" else operator_key(settings)
+        keyring = Keyring(secret_keys(settings, create=not self.database.existed))
+        store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         networks = Networks(settings.allow_networks)
         http = HttpSender(
             networks,
@@ -113,11 +99,11 @@ class Program:
         )
         senders: Mapping[str, Sender] = {http.kind: http}
         if settings.failpoint:
-            self.store, senders = _armed(settings.failpoint, self.store, senders)
+            self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
             self.store,
             senders,
-            EmbeddedQueue(),
+            queue,
             keyring,
             self.clock,
             self.observer,
@@ -132,27 +118,34 @@ class Program:
                 retention_s=settings.retention_d * 86_400,
                 accept_gather_s=ACCEPT_GATHER_S,
                 record_linger_s=RECORD_LINGER_S,
+                commits_in_flight=self.database.commits_in_flight,
+                shared=settings.on_postgres,
+                delivers=settings.role != "api",
             ),
             KeptKeys(http.fetch, self.clock),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
-        self.backups = Backups(self.store, f"{settings.db_path}-backup", self.observer)
+        if self.engine.follow is not None:
+            self.database.on_registry_change(self.engine.follow.soon)
+        self.backups = self.database.backups(self.observer)
         self.front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
 
     async def run(self) -> int:
-        """Start, serve until a signal, drain."""
+        """Start, serve until a signal, drain. Raises `SettingsError`."""
         settings = self.settings
+        await self.database.check(self._keyring)
         try:
             await self.engine.start()
         except StoreUnavailable as error:
             print(f"hookline: {error}", file=sys.stderr)
             return EXIT_REFUSED
         self.backups.clean()
-        self.front = self._front()
+        self.front = self._worker_front() if settings.role == "worker" else self._front()
         try:
-            await subscribe_administrator(self._endpoints, self.engine.report, settings.admin_url)
+            if settings.role != "worker":
+                await subscribe_administrator(self._endpoints, self.engine.report, settings.admin_url)
         except (Refusal, Conflict, StoreUnavailable) as error:
             print(f"hookline: HOOKLINE_ADMIN_URL cannot be used: {error}", file=sys.stderr)
             await self.engine.stop(0)
@@ -183,7 +176,14 @@ class Program:
         settings, scheme = self.settings, "http" if self.tls is None else "https"
         for host, port in addresses(self.listeners):
             url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-            self.observer.fact("listening", url=url, public_url=self.public_url, db=settings.db, version=__version__)
+            self.observer.fact(
+                "listening",
+                url=url,
+                public_url=self.public_url,
+                db=setting_shown(settings, "db"),
+                role=settings.role,
+                version=__version__,
+            )
         if not settings.public_url and is_wildcard(settings.host):
             self.observer.warn("public_url_unknown", used=self.public_url, remedy="set HOOKLINE_PUBLIC_URL")
 
@@ -270,6 +270,12 @@ class Program:
             address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
         )
 
+    def _worker_front(self) -> Front:
+        """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
+        app = build_worker_app(ready=self.ready, metrics=self.metrics.page, observer=self.observer)
+        tls = None if self.tls is None else self.tls.context
+        return Front(app, Authority({}), None, self.observer, tls=tls)
+
     async def ready(self) -> str | None:
         """Why this process should get no traffic, or None."""
         if self.engine.draining:
@@ -290,15 +296,16 @@ class Program:
             runnable=runnable,
             runnable_oldest_s=oldest_s,
             in_flight=self.engine.deliver.slots.in_flight,
-            wal_bytes=self.store.wal_bytes,
+            wal_bytes=self.database.wal_bytes(),
             quarantined=counts.quarantined,
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
+            workers=1 if self.engine.follow is None else self.engine.follow.workers,
         )
 
 
-def _armed(text: str, store: SqliteStore, senders: Mapping[str, Sender]) -> tuple[SqliteStore, Mapping[str, Sender]]:
+def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:
     """Both with the failpoint of a crash test in them."""
     from hookline.adapters.senders.connection import Connection
     from hookline.testing.failpoints import Failpoint, arm
@@ -307,8 +314,7 @@ def _armed(text: str, store: SqliteStore, senders: Mapping[str, Sender]) -> tupl
         failpoint = Failpoint.parse(text)
     except ValueError as error:
         raise SettingsError(f"{FAILPOINT}={text!r} cannot be used; {error}") from None
-    wrapped, around = arm(failpoint, store, senders, Connection)
-    return cast("SqliteStore", wrapped), around
+    return arm(failpoint, store, senders, Connection)
 
 
 async def _run(settings: Settings) -> int:
@@ -355,46 +361,3 @@ def _raise_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def restore(settings: Settings, file: Path, *, replace: bool) -> Restored:
-    """Make the database of a backup. Raises `Refusal`, `StoreUnavailable`: then what was there is as it was."""
-    return SqliteStore.restore(str(file), str(settings.db_path), replace=replace)
-
-
-def opens_nothing(keyring: Keyring, settings: Settings) -> bool:
-    """Whether the database holds secrets of endpoints or sources, and not one of them can be opened."""
-    found = False
-    for sealed in sealed_secrets(str(settings.db_path)):
-        found = True
-        with contextlib.suppress(ValueError):
-            keyring.open(sealed)
-            return False
-    return found
-
-
-def missing_key(settings: Settings) -> str | None:
-    """Why a start would refuse the secret key that is set for the database that is there, in a line; None: it would
-    not."""
-    if not settings.secret_key and not settings.secret_key_path.exists():
-        return f"{settings.secret_key_path} is not there: put the one in place that belongs to this database."
-    try:
-        keyring = Keyring(secret_keys(settings, create=False))
-    except SettingsError as error:
-        return str(error)
-    return _wrong_key(settings) if opens_nothing(keyring, settings) else None
-
-
-def _wrong_key(settings: Settings) -> str:
-    key = "HOOKLINE_SECRET_KEY" if settings.secret_key else f"{settings.secret_key_path} (HOOKLINE_SECRET_KEY_FILE)"
-    return f"{key} opens none of the secrets in {settings.db_path}: it is another's. Put the key back that sealed them."
-
-
-def migrations(settings: Settings) -> list[Migration]:
-    """Every migration and whether the database has it. Raises `StoreUnavailable`."""
-    return SqliteStore.migrations(str(settings.db_path))
-
-
-def migrate(settings: Settings) -> list[Migration]:
-    """Bring the database up to date; what was done. Raises `StoreUnavailable`."""
-    return SqliteStore.migrate(str(settings.db_path))

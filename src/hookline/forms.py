@@ -14,6 +14,7 @@ from typing import Final
 
 SECRET_KEY_BYTES: Final = 32
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,31 @@ def parse_rate(text: str) -> tuple[int, float]:
 
 def parse_database(text: str) -> str:
     """The store's URL, checked."""
-    parse_db(text)
+    if is_postgres(text):
+        _check_postgres(text)
+    else:
+        parse_db(text)
+    return text
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a store's URL names PostgreSQL."""
+    return url.startswith(_POSTGRES)
+
+
+def _check_postgres(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    _ = parts.port  # ValueError when it is none
+    if not url.isprintable() or " " in url or parts.fragment:
+        raise ValueError("postgresql://user:password@host:port/database is expected")
+    if not parts.path.strip("/"):
+        raise ValueError("it names no database")
+
+
+def parse_instance(text: str) -> str:
+    """A process's name."""
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text):
+        raise ValueError
     return text
 
 
@@ -164,11 +189,9 @@ def parse_db(url: str) -> str:
 
     Raises ValueError with the reason when it names none.
     """
-    if url.startswith(("postgres://", "postgresql://")):
-        raise ValueError("this version has no PostgreSQL yet")
     path = url.removeprefix(_SQLITE)
     if not url.startswith(_SQLITE) or not path:
-        raise ValueError("sqlite:/// and a path is expected")
+        raise ValueError("sqlite:/// and a path is expected, or postgresql://")
     if path == ":memory:" or path.startswith("file:"):
         raise ValueError("a database in memory is not durable")
     if "?" in path or "#" in path or not path.isprintable() or path.endswith("/"):

@@ -16,11 +16,17 @@ def operator_key(settings: Settings) -> tuple[str, bool]:
     """The operator's API key, and whether it was created now (then show it once). Raises `SettingsError`."""
     if settings.key is not None:
         return settings.key, False
-    text, created = _read_or_create(settings.key_path, "hl_" + secrets.token_urlsafe(32), "HOOKLINE_KEY_FILE")
+    if settings.on_postgres and settings.key_file is None:
+        raise SettingsError(
+            "HOOKLINE_KEY or HOOKLINE_KEY_FILE is needed on PostgreSQL: every process has the same, none makes it"
+        )
+    path = settings.key_path
+    new = None if settings.on_postgres else "hl_" + secrets.token_urlsafe(32)
+    text, created = _read_or_create(path, new, "HOOKLINE_KEY_FILE")
     try:
         return parse_api_key(text), created
     except ValueError:
-        raise SettingsError(f"{settings.key_path} holds no usable key; allowed: {API_KEY.allowed}") from None
+        raise SettingsError(f"{path} holds no usable key; allowed: {API_KEY.allowed}") from None
 
 
 def secret_keys(settings: Settings, *, create: bool = True) -> tuple[bytes, ...]:
@@ -30,8 +36,14 @@ def secret_keys(settings: Settings, *, create: bool = True) -> tuple[bytes, ...]
     """
     if settings.secret_key:
         return settings.secret_key
+    if settings.on_postgres and settings.secret_key_file is None:
+        raise SettingsError(
+            "HOOKLINE_SECRET_KEY or HOOKLINE_SECRET_KEY_FILE is needed on PostgreSQL: every process has the same"
+            " (`openssl rand -base64 32` makes one)"
+        )
     path = settings.secret_key_path
-    new = base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() if create else None
+    make = create and not settings.on_postgres
+    new = base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() if make else None
     text, _ = _read_or_create(path, new, "HOOKLINE_SECRET_KEY_FILE")
     try:
         return parse_secret_keys(text)
@@ -47,9 +59,8 @@ def _read_or_create(path: Path, new: str | None, variable: str) -> tuple[str, bo
             return path.read_text(encoding="ascii").strip(), False
         except FileNotFoundError:
             if new is None:
-                raise SettingsError(
-                    f"{path} ({variable}) is missing, and without it what the database holds encrypted is lost"
-                ) from None
+                lost = ", and without it what the database holds encrypted is lost" if "SECRET" in variable else ""
+                raise SettingsError(f"{path} ({variable}) is missing{lost}") from None
         return new, _write_new(path, new)
     except FileExistsError:
         return path.read_text(encoding="ascii").strip(), False

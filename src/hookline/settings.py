@@ -7,11 +7,9 @@ empty value counts as not set; what is unknown refuses to start. Read by `compos
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
@@ -20,6 +18,7 @@ from hookline.forms import (
     SECRET_KEY_BYTES,
     Form,
     boolean,
+    is_postgres,
     not_here,
     number,
     one_of,
@@ -29,22 +28,24 @@ from hookline.forms import (
     parse_existing_file,
     parse_host,
     parse_http_url,
+    parse_instance,
     parse_networks,
     parse_public_url,
     parse_rate,
     parse_secret_keys,
     whole,
 )
+from hookline.variables import PREFIX, meant, of_kubernetes, toml_text, without_password
 
-__all__ = ["API_KEY", "KNOBS", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
+__all__ = ["API_KEY", "KNOBS", "PREFIX", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
 
-PREFIX: Final = "HOOKLINE_"
 TESTING: Final = "HOOKLINE_TESTING"
 FAILPOINT: Final = "HOOKLINE_FAILPOINT"
 NOT_SETTINGS: Final = frozenset({"HOOKLINE_URL", TESTING, FAILPOINT})
 """Variables with our prefix that are no settings: where a client finds the server, and what tests say."""
 FILE_DEFAULT: Final = "hookline.toml"
-_OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
+_ON_POSTGRES: Final[Mapping[str, object]] = {"migrate": "manual", "drain_s": 5.0}
+"""Defaults that are others where several processes share the store."""
 
 
 class SettingsError(ValueError):
@@ -77,10 +78,30 @@ class Settings:
     db: Annotated[
         str,
         Knob(
-            Form("sqlite:///relative.db or sqlite:////absolute.db", parse_database),
-            "the store: one SQLite file, used by one process, not on a network file system",
+            Form(
+                "sqlite:///relative.db, sqlite:////absolute.db or postgresql://user:password@host/database",
+                parse_database,
+            ),
+            "the store: one SQLite file, for one process, not on a network file system; or PostgreSQL, for any number",
         ),
     ] = "sqlite:///hookline.db"
+    db_unsafe: Annotated[
+        bool, Knob(boolean(), "accept a PostgreSQL that does not flush what it commits: events can be lost")
+    ] = False
+    role: Annotated[
+        str,
+        Knob(
+            one_of("all", "api", "worker"),
+            "on PostgreSQL: api accepts and serves, worker delivers; all does both",
+        ),
+    ] = "all"
+    instance: Annotated[
+        str,
+        Knob(
+            Form("1 to 128 letters, digits and ._:-", parse_instance),
+            "on PostgreSQL: a name that only this process has at a time; its next start takes its leases back at once",
+        ),
+    ] = ""
     queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
     cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
     public_url: Annotated[
@@ -129,7 +150,10 @@ class Settings:
     ] = None
     key_file: Annotated[
         Path | None,
-        Knob(_PATH, "the file with the operator's key, created if missing; empty: hookline.key beside the database"),
+        Knob(
+            _PATH,
+            "the file with the operator's key, on SQLite created if missing; empty: hookline.key beside the database",
+        ),
     ] = None
     secret_key: Annotated[
         tuple[bytes, ...],
@@ -138,14 +162,15 @@ class Settings:
                 f"base64 of {SECRET_KEY_BYTES} bytes; several with commas or on lines, the first seals",
                 parse_secret_keys,
             ),
-            "encrypts stored secrets; several while it is rotated",
+            "encrypts stored secrets, required on PostgreSQL; several while it is rotated",
             secret=True,
         ),
     ] = ()
     secret_key_file: Annotated[
         Path | None,
         Knob(
-            _PATH, "the file with HOOKLINE_SECRET_KEY, created if missing; empty: hookline.secret beside the database"
+            _PATH,
+            "the file with HOOKLINE_SECRET_KEY, on SQLite created if missing; empty: hookline.secret beside it",
         ),
     ] = None
     allow_networks: Annotated[
@@ -186,13 +211,22 @@ class Settings:
         int, Knob(whole(1, 1_000_000_000), "open deliveries of one endpoint; beyond it the oldest fail", "deliveries")
     ] = 1_000_000
     disk_free_min_mib: Annotated[
-        int, Knob(whole(0, 1_048_576), "with less free space on the database's disk publishing answers 503", "MiB")
+        int, Knob(whole(0, 1_048_576), "with less free space on the SQLite file's disk publishing answers 503", "MiB")
     ] = 512
     migrate: Annotated[
-        str, Knob(one_of("auto", "manual"), "auto: serve brings an older database up to date by itself")
+        str,
+        Knob(
+            one_of("auto", "manual"),
+            "auto: serve brings an older database up to date by itself; on PostgreSQL manual unless it is set",
+        ),
     ] = "auto"
     drain_s: Annotated[
-        float, Knob(number(0, 600), "at a stop: not ready but still accepting, for so long", "seconds")
+        float,
+        Knob(
+            number(0, 600),
+            "at a stop: not ready but still accepting, for so long; on PostgreSQL 5 unless it is set",
+            "seconds",
+        ),
     ] = 0.0
     grace_s: Annotated[
         float, Knob(number(65, 3600), "at a stop: attempts in flight may end, for so long", "seconds")
@@ -215,8 +249,13 @@ class Settings:
         return f"Settings({', '.join(f'{name}={shown(self, name)!r}' for name in self.origin)})"
 
     @property
+    def on_postgres(self) -> bool:
+        """Whether the store is PostgreSQL: there are other processes, and there is no folder of the database's."""
+        return is_postgres(self.db)
+
+    @property
     def db_path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file. Raises ValueError on PostgreSQL."""
         return Path(parse_db(self.db))
 
     @property
@@ -255,7 +294,7 @@ def shown(settings: Settings, name: str) -> str:
         return f"{value:g}"
     if name == "address_rate":
         return f"{value[0]}/{value[1]:g}"
-    return ",".join(value) if isinstance(value, tuple) else _without_password(str(value))
+    return ",".join(value) if isinstance(value, tuple) else without_password(str(value))
 
 
 # --------------------------------------------------------------------------------------------------- reading it
@@ -286,6 +325,10 @@ def load_settings(
     values = {name: _parsed(name, text, origin) for name, (text, origin) in found.items()}
     if ("tls_cert_file" in found) != ("tls_key_file" in found):
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
+    if is_postgres(str(values.get("db", ""))):
+        values = dict(_ON_POSTGRES) | values
+    elif values.get("role", "all") != "all":
+        raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 
@@ -305,7 +348,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in KNOBS or variable != variable.upper():
-            raise SettingsError(f"{variable} is not a setting of Hookline{_meant(name, variable, str.upper)}")
+            raise SettingsError(f"{variable} is not a setting of Hookline{meant(name, variable, KNOBS)}")
         if text.strip():
             found[name] = (text.strip(), variable)
     return found
@@ -330,23 +373,13 @@ def _from_file(path: Path) -> dict[str, tuple[str, str]]:
     found = {}
     for name, value in table.items():
         if name not in KNOBS or name == "config":
-            raise SettingsError(f"{path}: {name!r} is not a setting of Hookline{_meant(name, '', str.lower)}")
-        text = _toml_text(value)
+            raise SettingsError(f"{path}: {name!r} is not a setting of Hookline{meant(name, '', KNOBS)}")
+        text = toml_text(value)
         if text is None:
             raise SettingsError(f"{path}: {name} is a {type(value).__name__}; allowed: {KNOBS[name].form.allowed}")
         if text.strip():
             found[name] = (text.strip(), f"{path}: {name}")
     return found
-
-
-def _toml_text(value: object) -> str | None:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ",".join(value)
-    return None
 
 
 def _parsed(name: str, text: str, origin: str) -> object:
@@ -357,23 +390,6 @@ def _parsed(name: str, text: str, origin: str) -> object:
     except ValueError as error:
         # A secret's parser says only what is wrong with it, never what it is.
         said = "" if not str(error) else f" ({error})"
-        value = "***" if knob.secret else _without_password(text if len(text) <= 200 else text[:200] + "…")
-        said += _of_kubernetes(variable) if text.startswith("tcp://") else ""
+        value = "***" if knob.secret else without_password(text if len(text) <= 200 else text[:200] + "…")
+        said += of_kubernetes(variable) if text.startswith("tcp://") else ""
         raise SettingsError(f"{variable}={value!r} cannot be used{said}; allowed: {knob.form.allowed}") from None
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"://[^/]*@", "://***@", url)
-
-
-def _meant(name: str, variable: str, case: Callable[[str], str]) -> str:
-    if _OF_KUBERNETES.search(variable):
-        return _of_kubernetes(variable)
-    near = difflib.get_close_matches(name.lower(), KNOBS, 1, 0.6)
-    if not near:
-        return "; `hookline config show` lists all"
-    return f"; did you mean {PREFIX if variable else ''}{case(near[0])}?"
-
-
-def _of_kubernetes(variable: str) -> str:
-    return f" (Kubernetes sets {variable} for a Service of that name: put enableServiceLinks: false in the pod)"

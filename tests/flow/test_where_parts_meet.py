@@ -191,7 +191,7 @@ async def test_what_was_purged_is_said_once(rig: Rig, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(rig.store, "purge", purge)
     assert [await rig.engine.upkeep.once("purge") for _ in range(7)] == [True] * 5 + [False] * 2
-    assert said == [{"name": "purged", "deliveries": 10, "events": 5}]
+    assert said == [{"name": "purged", "deliveries": 10, "events": 5, "quarantined": 0}]
 
 
 async def test_words_that_came_to_nothing_do_not_delay_later_ones(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

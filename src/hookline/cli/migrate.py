@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from hookline.cli.config import load
-from hookline.cli.exits import CommandError, ExitCode
+from hookline.cli.exits import CommandError, ExitCode, usage
 from hookline.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hookline.adapters.stores.sqlite.migrate import Migration
+    from hookline.databases import Migration
 
 app = typer.Typer(name="migrate", help="See and change the version of the database's schema.", no_args_is_help=True)
 
@@ -21,16 +21,19 @@ app = typer.Typer(name="migrate", help="See and change the version of the databa
 @app.command()
 def status() -> int:
     """Show which migrations the database has; exit code 1 when some are missing."""
-    from hookline.compose import migrations
     from hookline.core.errors import StoreUnavailable
+    from hookline.databases import migrations
+    from hookline.settings import SettingsError
 
     settings = load()
-    if not settings.db_path.exists():
+    if not settings.on_postgres and not settings.db_path.exists():
         raise CommandError(
             f"there is no database at {settings.db_path} yet: `hookline serve` makes it", ExitCode.REFUSED
         )
     try:
         found = migrations(settings)
+    except SettingsError as error:
+        raise usage(str(error)) from error
     except StoreUnavailable as error:
         raise CommandError(str(error), ExitCode.REFUSED) from error
     _show(found, "There are no migrations.")
@@ -39,12 +42,15 @@ def status() -> int:
 
 @app.command()
 def up() -> None:
-    """Bring the database up to date. No server may have it open."""
-    from hookline.compose import migrate
+    """Bring the database up to date. No server may have a SQLite file open; on PostgreSQL they go on meanwhile."""
     from hookline.core.errors import StoreUnavailable
+    from hookline.databases import migrate
+    from hookline.settings import SettingsError
 
     try:
         done = migrate(load())
+    except SettingsError as error:
+        raise usage(str(error)) from error
     except StoreUnavailable as error:
         raise CommandError(str(error), ExitCode.REFUSED) from error
     _show(done, "The database is up to date.")

@@ -24,12 +24,14 @@ def restore(
     ] = False,
 ) -> None:
     """Make HOOKLINE_DB of a backup, by the settings of this folder. No server may have it open."""
-    from hookline.compose import missing_key
-    from hookline.compose import restore as restore_database
     from hookline.core.errors import Refusal, StoreUnavailable
     from hookline.core.page import format_time
+    from hookline.databases import NO_BACKUP, missing_key
+    from hookline.databases import restore as restore_database
 
     settings = load()
+    if settings.on_postgres:
+        raise usage(NO_BACKUP)
     db = settings.db_path
     if not file.is_file():
         raise usage(f"there is no file {file}")

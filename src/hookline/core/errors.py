@@ -134,6 +134,10 @@ class StoreUnavailable(HooklineError):
         self.retry_after_s = retry_after_s
 
 
+class CommitUnknown(StoreUnavailable):
+    """The connection was lost on the way: it may be committed, or not."""
+
+
 class DataError(HooklineError):
     """An item of a batch cannot be stored, whatever is tried; nothing of the batch was committed.
 

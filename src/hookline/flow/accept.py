@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from hookline.core.delivery import State
-from hookline.core.errors import DataError, Refusal, StaleRegistry, StoreUnavailable
+from hookline.core.errors import CommitUnknown, DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.ids import IdMaker, delivery_id
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.asked import Asked, Question
@@ -270,6 +270,18 @@ class Accept:
                 return results
             except StaleRegistry:
                 await self._registry.refresh()
+            except CommitUnknown:
+                # It may be there, leased by us, who know nothing of it: given back as soon as the store answers.
+                self._hand_off.release(
+                    [
+                        (delivery_id(item.event.id, delivery.ordinal), 1, delivery.endpoint_id)
+                        for request in requests
+                        for item in request.items
+                        for delivery in item.deliveries
+                        if delivery.lease_s is not None
+                    ]
+                )
+                raise
             finally:
                 if not committed:
                     self._give_back(batch)

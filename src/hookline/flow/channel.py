@@ -12,6 +12,7 @@ import msgspec
 from hookline.core.endpoint import Endpoint
 from hookline.core.event import Event
 from hookline.core.health import Health, SlowStart
+from hookline.ports.clock import Clock
 
 
 class Job(msgspec.Struct, gc=False):
@@ -63,6 +64,7 @@ class Channel:
         "health",
         "health_dirty",
         "health_version",
+        "hinted_s",
         "in_flight",
         "leased_by_claim",
         "overflow",
@@ -100,6 +102,8 @@ class Channel:
         self.wait_until_s = 0.0
         self.probe_at_s: float | None = None
         self.slow = SlowStart(endpoint.concurrency_max)
+        self.hinted_s = float("-inf")
+        """Monotonic: when other processes were told last that it has more than starts here."""
         self.finished_last_s = 0
         self._this_second = 0
         self._second = 0
@@ -127,11 +131,26 @@ class Channel:
         """Whether the endpoint takes deliveries at all: active, healthy and not asking for a pause."""
         return self.takes and not self.disabling and self.wait_until_s <= now_s and not self.health.failing
 
-    def window(self, now_s: float) -> int:
-        """Room for further hand-offs: free slots plus what it finished in the last second, less what waits."""
+    def window(self, now_s: float, workers: int = 1) -> int:
+        """Room for further hand-offs: free slots plus what it finished in the last second, less what waits. While so
+        many processes deliver, each has its share of the cap; what has an order or a rate, or of which there is no
+        share for each, is claimed (docs/reliability.md, rule 10)."""
+        endpoint = self.endpoint
+        if workers > 1:
+            if endpoint.rate is not None or endpoint.lane is not None:
+                return 0
+            handed = self.in_flight + self.queued + self.reserved - self.leased_by_claim
+            return min(self.cap(), endpoint.concurrency_max // workers) - handed
         self._roll(int(now_s))
         busy = self.in_flight + self.queued + self.reserved
         return self.cap() + max(self.finished_last_s, self._this_second) - busy
+
+    def hints_again(self, clock: Clock, again_s: float | None) -> bool:
+        """Whether other processes, if there are any, are to be told now that it has more due than starts here."""
+        if again_s is None or (now_s := clock.monotonic_s()) - self.hinted_s < again_s:
+            return False
+        self.hinted_s = now_s
+        return True
 
     def claim_slots(self) -> int:
         """How much may be claimed for it now."""

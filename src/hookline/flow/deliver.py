@@ -39,7 +39,10 @@ _LOOKED_AT_MAX = 64
 
 
 class Deliver(HandOff):
-    """The slots of this process. All methods but `release` are synchronous and run on the loop."""
+    """The slots of this process. All methods but `release` are synchronous and run on the loop.
+
+    `hint_again_s`: others are told again after so long that an endpoint has more due than starts here; None: nobody is.
+    """
 
     def __init__(
         self,
@@ -58,11 +61,13 @@ class Deliver(HandOff):
         concurrency_max: int = 2048,
         host_concurrency_max: int = 64,
         handoff_max: int = 4096,
+        hint_again_s: float | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._send = send.start
         self._recorder = recorder
+        self.release = recorder.release
         self._health = health
         self._wake = wake
         self._queue = queue
@@ -71,6 +76,9 @@ class Deliver(HandOff):
         self._awaited = awaited
         self.slots = Slots(concurrency_max, host_concurrency_max, recorder.is_behind)
         self._handoff_max = handoff_max
+        self._hint_again_s = hint_again_s
+        self.workers = 1
+        """How many processes deliver, this one included; told by `flow.follow`."""
         self._channels: dict[bytes, Channel] = {}
         self.destinations = Destinations(senders, observer)
         self._quiet: asyncio.Event | None = None
@@ -130,7 +138,7 @@ class Deliver(HandOff):
         channel = self._channels.get(endpoint.id) or self.channel(endpoint.id)
         if channel is None or channel.overflow:
             return None
-        if not channel.open(now_s) or channel.window(now_s) < 1 or self._recorder.is_behind(now_s):
+        if not channel.open(now_s) or channel.window(now_s, self.workers) < 1 or self._recorder.is_behind(now_s):
             return None
         channel.reserved += 1
         self._handed += 1
@@ -181,7 +189,7 @@ class Deliver(HandOff):
         channel = self.channel(endpoint_id)
         if channel is None:
             return
-        if not channel.overflow:
+        if not channel.overflow or channel.hints_again(self._clock, self._hint_again_s):
             # The first to wait is worth a hint; those behind it are found with it, claimed by endpoint.
             channel.overflow = True
             self._queue.publish((delivery_id,))

@@ -27,6 +27,7 @@ from hookline.flow.confirm import Confirm, Settle
 from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
+from hookline.flow.follow import Follow
 from hookline.flow.health import HealthKeeper
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
 from hookline.flow.quarantine import Quarantine
@@ -48,7 +49,7 @@ from hookline.flow.try_out import TryOut
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.verification import EVERY_S as VERIFY_EVERY_S
 from hookline.flow.verification import Verification
-from hookline.flow.wake import Wake
+from hookline.flow.wake import Elsewhere, Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
 from hookline.ports.keys import Keys
@@ -60,6 +61,9 @@ from hookline.ports.store import Store
 WRITTEN_S_MAX: Final = 10.0
 """How long a drain waits for the store to take what is left."""
 SETTLE_EVERY_S: Final = 1.0
+HINT_AGAIN_S: Final = 0.5
+NOT_DELIVERING: Final = ("unfold", "key_uses", "rejections")
+"""The steps of a process that only accepts and serves."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -82,6 +86,11 @@ class Limits(msgspec.Struct, frozen=True):
     record_linger_s: float = 0.0
     """How long a success waits for others, or for an accept, to share its commit with. Nobody waits for it meanwhile:
     its slot is free. What it adds is in flight a little longer (docs/reliability.md, rule 12)."""
+
+    shared: bool = False
+    """Other processes work on the same store."""
+    delivers: bool = True
+    """Whether this process claims, hands off and sends; otherwise others on the same store do."""
 
 
 class Engine:
@@ -110,7 +119,8 @@ class Engine:
         self.registry = Registry(store, keyring, observer)
         self.key_guard = KeyGuard(store, clock, observer)
         self.report = Report(store, self.registry, self.ids)
-        self.wake = Wake(clock, self._tenant_of)
+        self.delivers = bounds.delivers
+        self.wake = Wake(clock, self._tenant_of) if self.delivers else Elsewhere(clock, self._tenant_of, queue)
         self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
         tell = self._tell()
         self.recorder = Recorder(
@@ -146,6 +156,7 @@ class Engine:
         self.replay_steps = Steps(store, self.registry, lambda event: matches(event, self.registry), self.ids)
         self.replays = self._replays(bounds)
         self.registry.watch(self._endpoint_changed)
+        self.follow = self._follow() if bounds.shared else None
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
@@ -180,7 +191,8 @@ class Engine:
             self.awaited,
             concurrency_max=bounds.concurrency_max,
             host_concurrency_max=bounds.host_concurrency_max,
-            handoff_max=bounds.handoff_max,
+            handoff_max=bounds.handoff_max if bounds.delivers else 0,
+            hint_again_s=HINT_AGAIN_S if bounds.shared and bounds.delivers else None,
         )
 
     def _receive(self, bounds: Limits) -> Receive:
@@ -281,6 +293,11 @@ class Engine:
             open_max=bounds.open_max,
         )
 
+    def _follow(self) -> Follow:
+        follow = Follow(self.store, self.registry, self.health, self.deliver, self.wake, self.clock, self.observer)
+        self.upkeep.mine = self.replays.mine = lambda: follow.first
+        return follow
+
     def _endpoint_changed(self, _before: Endpoint | None, after: Endpoint) -> None:
         if after.deleted:
             self.upkeep.soon("close_deleted")
@@ -302,6 +319,12 @@ class Engine:
             channel = self.deliver.channel(row.endpoint_id)
             if channel is not None:
                 self.health.adopt(row, channel)
+        if self.follow is not None:
+            await self.follow.once()
+            self._spawn(self.follow.run())
+        if not self.delivers:
+            self._spawn(self.upkeep.run(NOT_DELIVERING))
+            return
         while await self.upkeep.once("take_back"):
             pass
         for loop in (self.worker.poll(), self.worker.claims(), self.worker.hints(), self.worker.ticks()):

@@ -74,6 +74,8 @@ class ReplayWorker:
         self._turns = Turns()
         self._wanted = asyncio.Event()
         self._stopped = False
+        self.mine: Callable[[], bool] = lambda: True
+        """Whether this process makes the replays of all."""
 
     def soon(self) -> None:
         """A replay was made: look now."""
@@ -107,7 +109,7 @@ class ReplayWorker:
     async def once(self) -> float:
         """At most one step of one replay; in how many seconds there may be another (0: now). Raises
         `StoreUnavailable`."""
-        if self._stopped:
+        if self._stopped or not self.mine():
             return IDLE_S
         rows = {row.id: row for row in await self._store.running_replays()}
         tenants = {row.id: row.tenant for row in rows.values()}

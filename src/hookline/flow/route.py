@@ -6,7 +6,7 @@ deliveries of lanes are never packed, because their order is fixed in the accept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hookline.core.body import event_document
 from hookline.core.endpoint import Endpoint
@@ -26,6 +26,9 @@ monotonic clock."""
 
 class HandOff:
     """What accepting needs of delivering; `flow.deliver` is the real one."""
+
+    release: Callable[[Sequence[tuple[bytes, int, bytes]]], None]
+    """Give back (delivery, fence, endpoint) that may be committed as leased by us, as soon as the store answers."""
 
     def lease(self, endpoint: Endpoint, event: Event, now_s: float) -> float | None:
         """Reserve room and say for how long the delivery is leased; None: no room, it waits in the store."""

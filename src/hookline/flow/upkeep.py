@@ -7,7 +7,7 @@ out. A step that is needed now is asked for by `soon`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -24,6 +24,21 @@ from hookline.ports.store import Store
 
 OVERFLOW_STEP: Final = 500
 LOST_STEP: Final = 1000
+BY_ONE: Final = frozenset(
+    (
+        "close_deleted",
+        "fold",
+        "sweep_lanes",
+        "purge_dedupe",
+        "overflow",
+        "expire",
+        "purge",
+        "reseal",
+        "settle",
+        "verify",
+    )
+)
+"""One process is enough for these; when it dies another one is the first of those that live."""
 
 
 class _Step(msgspec.Struct):
@@ -65,6 +80,8 @@ class Upkeep:
         self._clock = clock
         self._observer = observer
         self._open_max = open_max
+        self.mine: Callable[[], bool] = lambda: True
+        """Whether this process does what one of all is enough for."""
         self._overflowed: dict[bytes, bytes] = {}
         """Of each endpoint that had too many, the first that the last step failed."""
         self._steps = {
@@ -91,9 +108,10 @@ class Upkeep:
         """Run this step now."""
         self._steps[name].wanted.set()
 
-    async def run(self) -> None:
-        """Run all loops until cancelled."""
-        await asyncio.gather(*(self._loop(step) for step in self._steps.values()))
+    async def run(self, names: Sequence[str] | None = None) -> None:
+        """Run all loops (or those named) until cancelled."""
+        steps = self._steps.values() if names is None else [self._steps[name] for name in names]
+        await asyncio.gather(*(self._loop(step) for step in steps))
 
     async def once(self, name: str) -> bool:
         """One step by hand; whether there is more to do. For tests and for the start."""
@@ -103,7 +121,7 @@ class Upkeep:
         while True:
             step.wanted.clear()
             try:
-                more = await step.once()
+                more = (step.name not in BY_ONE or self.mine()) and await step.once()
             except Exception as error:  # noqa: BLE001 - a loop that ended silently would be the worst of failures
                 self._observer.warn("upkeep_failed", step=step.name, error=str(error) or repr(error))
                 more = False

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 from hookline.ports.clock import Clock
+from hookline.ports.queue import Queue
 
+SOON_S: Final = 15.0
+"""What is due later is found by the polls of those who deliver."""
 _STALE_MAX: Final = 1000
 
 
@@ -99,3 +102,27 @@ class Wake:
         if not self._heap:
             return None
         return max(0.0, self._heap[0][0] - self._clock.monotonic_s())
+
+
+class Elsewhere(Wake):
+    """Of a process that delivers nothing: those who do are told what one turn of the loop brings, in one message."""
+
+    def __init__(self, clock: Clock, tenant_of: Callable[[bytes], str | None], queue: Queue) -> None:
+        super().__init__(clock, tenant_of)
+        self._queue = queue
+        self._told: dict[bytes, None] = {}
+
+    def at(self, endpoint_id: bytes, wait_s: float) -> None:
+        """The others are to look at this endpoint: they see when it is due."""
+        if wait_s < SOON_S:
+            self.ready(endpoint_id)
+
+    def ready(self, endpoint_id: bytes) -> None:
+        """The others are to look at this endpoint now."""
+        if not self._told:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._told[endpoint_id] = None
+
+    def _tell(self) -> None:
+        told, self._told = list(self._told), {}
+        self._queue.publish(told)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from hookline.core import ids
 from hookline.core.delivery import LEASE_MARGIN_S
 from hookline.core.errors import StoreUnavailable
 from hookline.flow.channel import Channel, Destination
@@ -30,6 +31,8 @@ BESIDE_SLOTS_MAX: Final = 64
 """So much is claimed at once while somebody publishes: what a claim brings is begun in one go, and a publish that comes
 meanwhile waits for its end."""
 POLL_S: Final = 10.0
+DEAF_POLL_S: Final = 0.5
+"""While the queue does not hear what other processes say."""
 TICK_S: Final = 0.5
 FAILED_S: Final = 0.5
 
@@ -142,13 +145,15 @@ class Worker:
         message = await self._queue.receive()
         if self._stopping:
             return
-        owners = set()
+        owners = {one for one in message.delivery_ids if len(one) == ids.ROOT_BYTES}
         try:
+            named: dict[bytes, bytes] = {}
             with self._in_flight():
-                named = await self._store.endpoints_of(message.delivery_ids)
-                owners = set(named.values())
+                if len(owners) < len(message.delivery_ids):
+                    named = await self._store.endpoints_of([one for one in message.delivery_ids if one not in owners])
+                    owners.update(named.values())
                 asked: dict[Destination, int] = {}
-                entries = [e for e in (self._entry(endpoint_id, asked) for endpoint_id in owners) if e]
+                entries = [e for e in (self._entry(one, asked) for one in set(named.values())) if e]
                 if entries:
                     asked_s = self._clock.monotonic_s()
                     result = await self._store.claim_ids(list(named), entries)
@@ -161,7 +166,7 @@ class Worker:
 
     async def _poll_once(self) -> None:
         self._wake.notify(await self._store.due())
-        await self._clock.sleep(POLL_S)
+        await self._clock.sleep(POLL_S if self._queue.hears else DEAF_POLL_S)
 
     async def _tick_once(self) -> None:
         await self._clock.sleep(TICK_S)

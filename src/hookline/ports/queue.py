@@ -1,8 +1,9 @@
 """The queue: hints between processes that something is due. It carries ids only and may lose them all.
 
 A message is a list of at most 256 delivery ids. Who receives it claims them in the store and acknowledges once
-that has committed; ids that the claim did not return are dropped. The store is the truth: flushing a queue costs
-time, never events. `hookline.testing.queue_contract` is what every queue promises.
+that has committed; ids that the claim did not return are dropped. Where no delivery is at hand (a person resumed,
+retried, replayed) an id may be an endpoint's, which has something due: it has another length. The store is the truth:
+flushing a queue costs time, never events. `hookline.testing.queue_contract` is what every queue promises.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ class Queue(Protocol):
 
     async def acknowledge(self, message: Message) -> None:
         """It was claimed (or found to be nothing): need not come again."""
+        ...
+
+    @property
+    def hears(self) -> bool:
+        """Whether what other processes publish comes in now. While it does not, the store is asked more often."""
         ...
 
     @property

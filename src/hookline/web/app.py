@@ -100,6 +100,15 @@ def build_app(
     return Gate(app, methods_of)
 
 
+def build_worker_app(*, ready: Ready, metrics: Metrics, observer: Observer) -> ASGIApp:
+    """The application of a process that only delivers: its health, and its metrics."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    health_routes(app.router, ready, metrics)
+    methods_of = methods_by_path(app.routes)
+    _handle_errors(app, methods_of, observer)
+    return Gate(app, methods_of)
+
+
 def _handle_errors(app: FastAPI, methods_of: MethodsOf, observer: Observer) -> None:
     @app.exception_handler(HooklineError)
     async def refused(_request: Request, error: HooklineError) -> Response:

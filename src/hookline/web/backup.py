@@ -17,7 +17,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from hookline.core.errors import Conflict
+from hookline.core.errors import Conflict, Refusal
 from hookline.core.page import format_time
 from hookline.ports.observer import Observer
 from hookline.ports.store import Backup, BackupResult
@@ -37,24 +37,30 @@ _LEFT_BY_A_KILL: Final = ("", ".partial", ".partial-wal", ".partial-shm", ".part
 
 
 class Backups:
-    """Makes the copies: at `path`, which is on the store's own disk and nobody else's."""
+    """Makes the copies: at `path`, which is on the store's own disk and nobody else's. `store` None: it makes none, and
+    `why_not` says what to do instead."""
 
-    def __init__(self, store: Backup, path: str, observer: Observer) -> None:
+    def __init__(self, store: Backup | None, path: str, observer: Observer, *, why_not: str = "") -> None:
         self._store = store
+        self._why_not = why_not
         self._path = path
         self._observer = observer
         self._busy = False
 
     def clean(self) -> None:
         """Remove what a killed process has left. Called while this process has the store to itself."""
+        if self._store is None:
+            return
         for ending in _LEFT_BY_A_KILL:
             Path(self._path + ending).unlink(missing_ok=True)
 
     async def make(self, receive: Receive) -> Copy:
         """A copy, open and without a name; given up when the client goes away.
 
-        Raises `Conflict` while another one is made or sent, `Refusal` `disk_full`, `StoreUnavailable`.
+        Raises `Conflict` while another one is made or sent, `Refusal` `disk_full`, `not_supported`, `StoreUnavailable`.
         """
+        if self._store is None:
+            raise Refusal("not_supported", f"{self._why_not}.")
         if self._busy:
             raise Conflict("Another backup is being made or sent.", code="wrong_state")
         self._busy = True
@@ -69,6 +75,7 @@ class Backups:
     async def _make(self, receive: Receive) -> tuple[int, BackupResult]:
         await asyncio.to_thread(self.clean)
         try:
+            assert self._store is not None
             result = await _unless_gone(self._store.backup(self._path), receive)
             return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC), result
         finally:
@@ -134,7 +141,7 @@ def backup_routes(router: APIRouter, door: Door, backups: Backups) -> None:
 
 
 def _operation() -> dict[str, Any]:
-    arguments = operation("Back up", 200, None, refuses=(409,), tag="backup")
+    arguments = operation("Back up", 200, None, refuses=(409, 422), tag="backup")
     arguments["responses"][200] |= {
         "content": {MEDIA_TYPE: {"schema": {"description": "A SQLite database"}}},
         "headers": {

@@ -225,7 +225,7 @@ class FrontProtocol(Connection):
             if inbound:
                 self._admit_inbound(request, method, client)
                 self._expecting = version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
-            elif self.url == _PUBLISH_TARGET and method == b"POST":
+            elif self.url == _PUBLISH_TARGET and method == b"POST" and self._shared.publishes:
                 admission = admit(headers, fields, self._shared.authority, limits.publish_bytes_max, client)
                 request.admission = admission
                 self._expecting = admission.expects and version == "1.1"

@@ -35,14 +35,15 @@ class Front:
 
     `tls` is used for new connections as it is at that moment. `proxies` say who the client of a request is; the
     application finds him in the scope's `client`. `address_rate` limits what one of them may ask. `receiver` takes what
-    comes to `/in/…` (None: the application does); `public_url` is where the world sees us, as configured.
+    comes to `/in/…`, `publisher` what is published (None: the application does); `public_url` is where the world sees
+    us, as configured.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         authority: Authority,
-        publisher: Publisher,
+        publisher: Publisher | None,
         observer: Observer,
         *,
         limits: Limits | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from hookline.ports.observer import Observer
 from hookline.web.address_rate import AddressRate
 from hookline.web.auth import Authority
@@ -18,7 +20,7 @@ class Shared:
     def __init__(
         self,
         authority: Authority,
-        publisher: Publisher,
+        publisher: Publisher | None,
         observer: Observer,
         limits: Limits,
         proxies: Proxies,
@@ -31,7 +33,9 @@ class Shared:
         self.authority = authority
         self.proxies = proxies
         self.address_rate = address_rate
-        self.publisher = publisher
+        self.publishes = publisher is not None
+        """False: the hot route is none here, and the application answers what asks for it."""
+        self.publisher = cast("Publisher", publisher)
         self.observer = observer
         self.limits = limits
         self.heads = Heads()

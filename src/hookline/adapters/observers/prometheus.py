@@ -38,7 +38,10 @@ class Gauges(msgspec.Struct, frozen=True):
     """Endpoints with something that could start now."""
     runnable_oldest_s: float = 0.0
     in_flight: int = 0
-    wal_bytes: int = 0
+    wal_bytes: int | None = 0
+    """None: the database's log is another's business."""
+    workers: int = 1
+    """Processes that deliver."""
     hints_dropped: int = 0
     """Since the start."""
     quarantined: int = 0
@@ -250,11 +253,15 @@ class PrometheusObserver(Collector):
             ("runnable_oldest_seconds", "How long the oldest of these has been due.", gauges.runnable_oldest_s),
             ("in_flight", "Attempts running now.", gauges.in_flight),
             ("quarantined", "Inbound requests that wait for a person.", gauges.quarantined),
+            ("workers", "Living processes that deliver, this one included where it does.", gauges.workers),
             ("stream_readers", "Readers of the live stream.", gauges.stream_readers),
-            ("wal_bytes", "Size of the database's write-ahead log.", gauges.wal_bytes),
             *((name, name.replace("_", " ").capitalize() + ".", value) for name, value in gauges.more.items()),
         ):
             yield GaugeMetricFamily(f"hookline_{name}", text, value)
+        if gauges.wal_bytes is not None:
+            yield GaugeMetricFamily(
+                "hookline_wal_bytes", "Size of the SQLite file's write-ahead log.", gauges.wal_bytes
+            )
 
 
 def _add(counts: dict[str, int], name: str) -> None:

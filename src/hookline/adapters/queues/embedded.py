@@ -35,6 +35,11 @@ class EmbeddedQueue:
         """Nothing to do: a message received is gone from memory."""
 
     @property
+    def hears(self) -> bool:
+        """There is nobody else to hear."""
+        return True
+
+    @property
     def dropped(self) -> int:
         """How many messages were dropped since the start."""
         return self._dropped

@@ -48,7 +48,7 @@ from hookline.ports.store.sources import (
     Sources,
 )
 from hookline.ports.store.stream import CHANGES_KEPT_S, Accepted, Attempted, Change, Entry, Stream
-from hookline.ports.store.upkeep import Upkeep
+from hookline.ports.store.upkeep import Pulse, Upkeep
 
 __all__ = [
     "CHANGES_KEPT_S",
@@ -87,6 +87,7 @@ __all__ = [
     "NewQuarantine",
     "OpenRef",
     "Page",
+    "Pulse",
     "Purged",
     "QuarantinedRow",
     "Query",

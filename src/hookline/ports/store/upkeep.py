@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from hookline.ports.store.accept import NewDelivery
 from hookline.ports.store.record import OpenRef
 
 
+class Pulse(msgspec.Struct, frozen=True):
+    """What a process must know of the others, asked for several times a second."""
+
+    registry_version: int
+    workers: int = 1
+    """Living processes that deliver, this one included where it does."""
+    first: bool = True
+    """Whether this is the one of them that does what one is enough for."""
+
+
 class Upkeep(Protocol):
     """What runs beside. Every step is bounded and restartable."""
+
+    async def pulse(self) -> Pulse:
+        """How things stand between the processes now: one cheap statement."""
+        ...
 
     async def lost(self, limit: int = 1000) -> Sequence[OpenRef]:
         """Leases that nobody holds any more: of dead instances (on SQLite: of any earlier process), or expired

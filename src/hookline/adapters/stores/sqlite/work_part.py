@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hookline.adapters.stores.sqlite import again, counters, upkeep
+from hookline.adapters.stores.sqlite import again, counters, queries, upkeep
 from hookline.adapters.stores.sqlite.foundation import LONG_READ_S_MAX, SqliteBase
 from hookline.core.errors import StoreUnavailable
 from hookline.ports.store import (
     NewDelivery,
     OpenRef,
+    Pulse,
 )
 
 
 class WorkPart(SqliteBase):
     """What runs beside, on SQLite: `ports.store.Upkeep`."""
+
+    async def pulse(self) -> Pulse:
+        """`Upkeep.pulse`: there is nobody but this process."""
+        return await self._read(
+            lambda connection: Pulse(connection.execute(queries.META, ("registry_version",)).fetchone()[0])
+        )
 
     async def lost(self, limit: int = 1000) -> Sequence[OpenRef]:
         """`Upkeep.lost`."""

@@ -1,0 +1,42 @@
+"""How settings are written outside: what was meant by a name that is none, values of TOML, masked addresses."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Final
+
+PREFIX: Final = "HOOKLINE_"
+_OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
+
+
+def toml_text(value: object) -> str | None:
+    """A value of a TOML file as it would stand in a variable; None: it is of no kind that a setting has."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    return None
+
+
+def without_password(url: str) -> str:
+    """An address without what it says of its user."""
+    return re.sub(r"://[^/]*@", "://***@", url)
+
+
+def meant(name: str, variable: str, known: Iterable[str]) -> str:
+    """What was meant by the setting `name`, which is none; `variable` is '' in a file."""
+    if _OF_KUBERNETES.search(variable):
+        return of_kubernetes(variable)
+    near = difflib.get_close_matches(name.lower(), list(known), 1, 0.6)
+    if not near:
+        return "; `hookline config show` lists all"
+    return f"; did you mean {PREFIX + near[0].upper() if variable else near[0]}?"
+
+
+def of_kubernetes(variable: str) -> str:
+    """Where a variable comes from that nobody set."""
+    return f" (Kubernetes sets {variable} for a Service of that name: put enableServiceLinks: false in the pod)"
