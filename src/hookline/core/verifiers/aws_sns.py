@@ -144,7 +144,7 @@ def _public_key(url: str, config: Config, now_s: float, fetched: Mapping[str, Fe
 
 
 def _confirm_url(body: Mapping[str, Any], host: str, topic: str) -> str:
-    """Where the subscription is confirmed: the region's own host again, and this topic where it names one."""
+    """Where the subscription is confirmed: the region's own host again; no other topic."""
     url = _text(body, "SubscribeURL")
     told = dict(parse_qsl(urlsplit(url).query)) if url.startswith(f"https://{host}/?") and "#" not in url else {}
     if told.get("Action") != "ConfirmSubscription" or told.get("TopicArn", topic) != topic:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,13 +52,7 @@ class Timestamp:
 
 
 def check_fresh(at_s: float, now_s: float, tolerance_s: float) -> None:
-    """Raise `Unproven` unless `at_s` is at most `tolerance_s` before or after `now_s`.
-
-    A time of whole seconds says only which second it was, and so only the second of `now_s` is held against it: else
-    what was signed this very second would be late with a tolerance of 0, and at the tolerance always.
-    """
-    if at_s.is_integer():
-        now_s = math.floor(now_s)
+    """Raise `Unproven` unless `at_s` is at most `tolerance_s` before or after `now_s`."""
     if not abs(now_s - at_s) <= tolerance_s:
         raise Unproven("stale", f"the timestamp is {abs(now_s - at_s):.0f} s from now, more than {tolerance_s:g} s")
 
