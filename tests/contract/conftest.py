@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tests.servers.postgres import Postgres, serving
@@ -43,12 +43,18 @@ def template(server: Postgres) -> str:
 
 
 @pytest.fixture
-async def dsn(server: Postgres, template: str) -> str:
-    """A new database."""
+async def dsn(server: Postgres, template: str) -> AsyncIterator[str]:
+    """A new database, gone when the test ends: hundreds of them would be gigabytes."""
     import asyncpg
 
     name = f"test_{next(_NUMBERS)}"
-    connection = await asyncpg.connect(f"postgresql://hookline@127.0.0.1:{server.port}/postgres")
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    await connection.close()
-    return f"postgresql://hookline@127.0.0.1:{server.port}/{name}"
+    admin = f"postgresql://hookline@127.0.0.1:{server.port}/postgres"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(admin)
+        await connection.execute(statement)
+        await connection.close()
+
+    await run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield f"postgresql://hookline@127.0.0.1:{server.port}/{name}"
+    await run(f"DROP DATABASE {name} WITH (FORCE)")
