@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from hookline.adapters.stores.scripts import Migration
 from hookline.core.errors import Refusal
 from hookline.core.secret import Keyring
 from hookline.key_files import secret_keys
@@ -37,25 +38,6 @@ COMMITS_IN_FLIGHT: Final = 3
 """On PostgreSQL; its own connections share a flush of the log."""
 NO_BACKUP: Final = "on PostgreSQL backups are PostgreSQL's own business: pg_dump, or a base backup and its archived log"
 _LACKS: Final = "the database lacks migrations and HOOKLINE_MIGRATE is manual: `hookline migrate up`"
-
-
-class Migration(Protocol):
-    """One step of the schema, and whether the database has it."""
-
-    @property
-    def number(self) -> int:
-        """From 1."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """In a word."""
-        ...
-
-    @property
-    def applied(self) -> bool:
-        """Whether it is there."""
-        ...
 
 
 class Database(Protocol):

@@ -228,6 +228,6 @@ def test_the_root_names_every_command():
     """Nothing is registered twice or by accident."""
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
     names += [group.typer_instance.info.name for group in app.registered_groups]
-    alone = "serve demo send simulate tail listen sink replay sign verify backup restore openapi version"
+    alone = "serve worker demo send simulate tail listen sink replay sign verify backup restore openapi version"
     groups = "events deliveries replays endpoints event-types sources tenants keys config migrate"
     assert sorted(names) == sorted(f"{alone} {groups}".split())

@@ -22,8 +22,9 @@ def clock() -> ToldClock:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
-    """A PostgreSQL for all of these tests; what is written need not outlive the machine."""
-    yield from serving(fsync="off", full_page_writes="off")
+    """A PostgreSQL for all of these tests; what is written need not outlive the machine. A transaction of its own
+    housekeeping would delay what the stream shows: that is tested on purpose, not by chance."""
+    yield from serving(fsync="off", full_page_writes="off", autovacuum="off")
 
 
 @pytest.fixture(scope="session")

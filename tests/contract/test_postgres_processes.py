@@ -14,7 +14,7 @@ pytest.importorskip("asyncpg")
 from hookline.adapters.stores.postgres import PostgresStore
 from hookline.core.delivery import State
 from hookline.core.errors import StoreUnavailable
-from hookline.ports.store import Store
+from hookline.ports.store import Accepted, Store
 from hookline.testing.clock import ToldClock
 from hookline.testing.store_contract.case import Case, entry, outcome
 
@@ -180,3 +180,27 @@ async def test_the_pulse_tells_how_things_stand(processes: Processes) -> None:
     assert (await workers[1].store.pulse()).registry_version == pulses[0].registry_version + 1
     await workers[0].store.stop()
     assert (await workers[1].store.pulse()).first
+
+
+@pytest.mark.rule(n=30)
+async def test_the_stream_waits_for_what_may_still_come_before(processes: Processes, dsn: str) -> None:
+    """While a transaction with a lower number is open, what was committed after it is not shown; a reader that began
+    meanwhile sees it once that has ended, and misses nothing."""
+    import asyncpg
+
+    case = await processes.open()
+    before = await case.store.stream_end()
+    other = await asyncpg.connect(dsn)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.fetchval("SELECT pg_current_xact_id()")
+    event = case.new()
+    await case.accept(event)
+    assert list(await case.store.stream(before)) == []
+    began = await case.store.stream_end()
+    await transaction.commit()
+    await other.close()
+    for position in (before, began):
+        (entry_,) = await case.store.stream(position)
+        assert isinstance(entry_.what, Accepted)
+        assert entry_.what.event.id == event.event.id

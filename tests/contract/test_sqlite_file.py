@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hookline.adapters.stores.sqlite import Migration, SqliteStore, guard, migrate
+from hookline.adapters.stores.scripts import Migration, Script
+from hookline.adapters.stores.sqlite import SqliteStore, guard, migrate
 from hookline.adapters.stores.sqlite.clock import StoreClock
 from hookline.adapters.stores.sqlite.connection import open_writer
 from hookline.core.delivery import State
@@ -239,7 +240,7 @@ async def test_a_big_file_is_not_migrated_by_starting(tmp_path: Path, monkeypatc
 @pytest.mark.rule(n=26)
 def test_a_migration_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script that fails half way leaves the file as it was."""
-    script = migrate._Script(1, "broken", "x", "CREATE TABLE half (x); CREATE TABLE half (x);")
+    script = Script(1, "broken", "x", "CREATE TABLE half (x); CREATE TABLE half (x);")
     monkeypatch.setattr(migrate, "_scripts", lambda: [script])
     with closing(open_writer(str(tmp_path / "h.db"))) as connection:
         with pytest.raises(sqlite3.Error):

@@ -15,6 +15,4 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(tmp_path / "flow.db")
     await made.start()
     yield made
-    for gate in made.sender.gates.values():
-        gate.set()
     await made.stop()

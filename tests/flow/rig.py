@@ -162,6 +162,9 @@ class Rig:
         await self.engine.start()
 
     async def stop(self) -> None:
+        """End it. A test that failed half way leaves gates shut, and the told clock would never end the grace."""
+        for gate in [*self.sender.gates.values(), *self.fetch_gates.values()]:
+            gate.set()
         await self.engine.stop(grace_s=1)
 
     async def endpoint(self, path: str = "a", **spec: Any) -> Endpoint:

@@ -13,7 +13,7 @@ from hookline.cli.terminal import terminal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hookline.databases import Migration
+    from hookline.adapters.stores.scripts import Migration
 
 app = typer.Typer(name="migrate", help="See and change the version of the database's schema.", no_args_is_help=True)
 

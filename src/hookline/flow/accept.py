@@ -17,7 +17,7 @@ from hookline.core.ids import IdMaker, delivery_id
 from hookline.flow.answers import Answer, Done, Note, accepted, pack_note, refused, unpack_note
 from hookline.flow.asked import Asked, Question
 from hookline.flow.commits import SharedCommits
-from hookline.flow.prepare import Allowed, Pending, Prepare, Received
+from hookline.flow.prepare import Allowed, Pending, Prepare
 from hookline.flow.publish_rates import PublishRates
 from hookline.flow.registry import Registry
 from hookline.flow.repeats import dedupe_key, idempotency_key
@@ -288,14 +288,18 @@ class Accept:
         raise StoreUnavailable("The configuration changes too fast.")
 
     def _route(self, pending: Pending, now_ms: int, now_s: float) -> AcceptRequest:
-        if pending.received is not None:
-            return self._route_received(pending, pending.received, now_ms, now_s)
+        received = pending.received
+        dedupe_s = self._dedupe_s if received is None else received.dedupe_s
+        keyed = received is None or dedupe_s > 0
         items: list[NewEvent] = []
         rows = 0
         pending.routed_ms = now_ms
-        for event in pending.events:
+        for place, event in enumerate(pending.events):
+            key = dedupe_key(event) if keyed and event.source_id is not None else None
+            if received is not None and (quarantine := received.quarantine[place]) is not None:
+                items.append(NewEvent(event, dedupe_key=key, dedupe_s=dedupe_s, quarantine=quarantine))
+                continue
             wait_s = max(0.0, (event.deliver_at_ms - now_ms) / 1000) if event.deliver_at_ms is not None else 0.0
-            key = dedupe_key(event) if event.source_id is not None else None
             try:
                 item = new_event(
                     event,
@@ -303,7 +307,7 @@ class Accept:
                     self._lease,
                     wait_s=wait_s,
                     dedupe_key=key,
-                    dedupe_s=self._dedupe_s,
+                    dedupe_s=dedupe_s,
                     rows_before=rows,
                     now_s=now_s,
                 )
@@ -315,33 +319,6 @@ class Accept:
             items.append(item)
         note = pack_note(pending.note) if pending.idempotency is not None else b""
         return AcceptRequest(pending.tenant, items, pending.idempotency, note)
-
-    def _route_received(self, pending: Pending, received: Received, now_ms: int, now_s: float) -> AcceptRequest:
-        items: list[NewEvent] = []
-        rows = 0
-        pending.routed_ms = now_ms
-        for event, quarantine in zip(pending.events, received.quarantine, strict=True):
-            key = dedupe_key(event) if event.source_id is not None and received.dedupe_s > 0 else None
-            if quarantine is not None:
-                items.append(NewEvent(event, dedupe_key=key, dedupe_s=received.dedupe_s, quarantine=quarantine))
-                continue
-            try:
-                item = new_event(
-                    event,
-                    matches(event, self._registry),
-                    self._lease,
-                    dedupe_key=key,
-                    dedupe_s=received.dedupe_s,
-                    rows_before=rows,
-                    now_s=now_s,
-                )
-            except Exception:
-                for made in items:
-                    self._unused(made)
-                raise
-            rows += len(item.deliveries)
-            items.append(item)
-        return AcceptRequest(pending.tenant, items)
 
     def _give_back(self, batch: list[Pending]) -> None:
         for pending in batch:

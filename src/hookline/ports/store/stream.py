@@ -63,7 +63,10 @@ class Stream(Protocol):
     has seen (docs/reliability.md, rule 30); where commits are in order (SQLite) positions are exact."""
 
     async def stream_end(self) -> bytes:
-        """The position behind all that is committed."""
+        """A position with all before it that will not come again, and behind it all that is still to be committed.
+
+        What was committed a moment before may follow it, too, where other transactions were still open.
+        """
         ...
 
     async def stream(self, after: bytes, limit: int = 500, until: bytes | None = None) -> Sequence[Entry]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from hookline.adapters.stores.books import NEW
+from hookline.adapters.stores.due import Due, sooner
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.postgres import confirm, rows, upkeep
-from hookline.adapters.stores.postgres.transaction import NEW, Transaction
+from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
 from hookline.core.errors import Conflict, NotFound
@@ -18,15 +21,6 @@ _HELD: Final = int(State.HELD)
 _DELIVERED: Final = int(State.DELIVERED)
 _FAILED: Final = int(State.FAILED)
 _DISCARDED: Final = int(State.DISCARDED)
-Due = dict[bytes, float]
-
-
-def sooner(due_s: Due, endpoint_id: bytes, wait_s: float) -> None:
-    """Note that something of an endpoint is due in `wait_s`."""
-    wait_s = max(0.0, wait_s)
-    known_s = due_s.get(endpoint_id)
-    if known_s is None or wait_s < known_s:
-        due_s[endpoint_id] = wait_s
 
 
 async def locked(transaction: Transaction, delivery_id: bytes) -> Any:
@@ -77,7 +71,7 @@ async def reopen(transaction: Transaction, tenant: str | None, delivery_id: byte
         raise _wrong(closed["state"], "retried")
     await _refuse_deleted(transaction, closed["endpoint_id"])
     encoding = await transaction.value("SELECT encoding FROM events WHERE id = $1", rows.event_id(closed))
-    if encoding == rows.ERASED:
+    if encoding == ERASED:
         raise Conflict("its event was erased", code="wrong_state")
     state = await open_again(transaction, closed, 0 if closed["event_id"] is None else 1, {})
     row = await transaction.row(f"SELECT {rows.OPEN_COLUMNS} FROM open WHERE id = $1", delivery_id)
@@ -182,7 +176,7 @@ async def replay(
     )
     if found is None or (tenant is not None and found["tenant"] != tenant):
         raise NotFound("no such event")
-    if found["encoding"] == rows.ERASED:
+    if found["encoding"] == ERASED:
         raise Conflict("the event was erased", code="wrong_state")
     due_s: Due = {}
     await transaction.lock_lanes([(one.endpoint_id, one.lane) for one in deliveries if one.lane is not None])

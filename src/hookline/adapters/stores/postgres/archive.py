@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.postgres import rows
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
@@ -188,7 +189,7 @@ def _delivery(row: Mapping[str, Any]) -> DeliveryRow:
         finished_at_ms=row["finished_ms"],
         ordering_key=row["lane"],
         replay_of=row["event_id"],
-        erased=row["encoding"] == rows.ERASED,
+        erased=row["encoding"] == ERASED,
     )
 
 

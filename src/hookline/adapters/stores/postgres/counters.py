@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
-from hookline.adapters.stores.postgres.transaction import EVENT, NEW, NO_ENDPOINT, UNFOLDED, Transaction
-from hookline.core.delivery import State
+from hookline.adapters.stores.books import PENDING, Sums, counts_of
+from hookline.adapters.stores.postgres.transaction import EVENT, Transaction
 from hookline.ports.store import Counts
 
 FOLD_LOCK: Final = 4846004
 _STATES: Final = ("pending", "leased", "held", "unconfirmed", "delivered", "failed", "discarded")
-_PENDING: Final = int(State.PENDING)
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)::bigint" for name in ("events", "deliveries", *_STATES))
 _MOVES: Final = (
     "SELECT u.t, u.e, u.b, u.a, sum(u.c)::bigint AS c FROM {} d, unnest(d.tenants, d.endpoints, d.befores, d.afters,"
@@ -36,38 +35,19 @@ _HOLDING: Final = (
 )
 
 
-class Sums:
-    """Moves added up: per tenant `[events, deliveries, states…]`, per endpoint `[deliveries, states…]`."""
-
-    def __init__(self, moves: Iterable[Any]) -> None:
-        self.tenants: dict[str, list[int]] = {}
-        self.endpoints: dict[bytes, list[int]] = {}
-        self.tenant_of: dict[bytes, str] = {}
-        for tenant, endpoint_id, before, after, count in moves:
-            row = self.tenants.setdefault(tenant, [0] * 9)
-            if before == EVENT:
-                row[0] += count
-                continue
-            row[2 + after] += count
-            if before == NEW:
-                row[1] += count
-            else:
-                row[2 + (_PENDING if before == UNFOLDED else before)] -= count
-            if endpoint_id != NO_ENDPOINT:
-                self._endpoint(tenant, endpoint_id, before, after, count)
-
-    def _endpoint(self, tenant: str, endpoint_id: bytes, before: int, after: int, count: int) -> None:
-        self.tenant_of[endpoint_id] = tenant
-        row = self.endpoints.setdefault(endpoint_id, [0] * 8)
-        row[1 + after] += count
-        if before < NEW:
-            row[1 + before] -= count
+def _summed(moves: Iterable[Any]) -> Sums:
+    """Rows of `_MOVES` added up."""
+    sums = Sums()
+    for tenant, endpoint_id, before, after, count in moves:
+        if before == EVENT:
+            sums.events(tenant, count)
         else:
-            row[0] += count
+            sums.move(tenant, endpoint_id, before, after, count)
+    return sums
 
 
 async def _unfolded(transaction: Transaction) -> Sums:
-    return Sums([tuple(row) for row in await transaction.rows(_MOVES.format("deltas"))])
+    return _summed(await transaction.rows(_MOVES.format("deltas")))
 
 
 async def fold(transaction: Transaction, limit: int) -> int:
@@ -79,7 +59,7 @@ async def fold(transaction: Transaction, limit: int) -> int:
         return 0
     gone = "(DELETE FROM deltas WHERE n IN (SELECT n FROM deltas ORDER BY n LIMIT $1) RETURNING *)"
     moves = await transaction.rows(f"WITH gone AS {gone} {_MOVES.format('gone')}", limit)
-    sums = Sums([tuple(row) for row in moves])
+    sums = _summed(moves)
     await transaction.connection.executemany(_FOLD_TENANT, [(name, *row) for name, row in sorted(sums.tenants.items())])
     endpoints = [(key, sums.tenant_of[key], *row) for key, row in sorted(sums.endpoints.items())]
     await transaction.connection.executemany(_FOLD_ENDPOINT, endpoints)
@@ -99,10 +79,9 @@ async def counts(transaction: Transaction, tenant: str | None, endpoint_id: byte
             row = [a + b for a, b in zip(row, extra, strict=True)]
     held = 0
     for holder, pending in await transaction.rows(holding, *values):
-        extra_row = sums.endpoints.get(holder)
-        held += pending + (0 if extra_row is None else extra_row[1 + _PENDING])
+        held += pending + sums.pending(holder)
     kept = await transaction.value(f"SELECT coalesce(sum(kept), 0)::bigint FROM quarantine_totals{where}", *values)
-    return msgspec.structs.replace(_counts(row[0], row[1:], held), quarantined=kept)
+    return msgspec.structs.replace(counts_of(row[0], row[1:], held), quarantined=kept)
 
 
 async def _endpoint_counts(transaction: Transaction, sums: Sums, tenant: str | None, endpoint_id: bytes) -> Counts:
@@ -116,22 +95,7 @@ async def _endpoint_counts(transaction: Transaction, sums: Sums, tenant: str | N
     if extra is not None:
         row = [a + b for a, b in zip(row, extra, strict=True)]
     state = await transaction.value("SELECT state FROM endpoints WHERE id = $1", endpoint_id)
-    return _counts(0, row, row[1 + _PENDING] if state is not None and state != "active" else 0)
-
-
-def _counts(events: int, row: Sequence[int], held_by_endpoint: int) -> Counts:
-    deliveries, pending, leased, held, unconfirmed, delivered, failed, discarded = row
-    return Counts(
-        events=events,
-        deliveries=deliveries,
-        delivered=delivered,
-        failed=failed,
-        discarded=discarded,
-        pending=pending - held_by_endpoint,
-        leased=leased,
-        held=held + held_by_endpoint,
-        unconfirmed=unconfirmed,
-    )
+    return counts_of(0, row, row[1 + PENDING] if state is not None and state != "active" else 0)
 
 
 async def open_of(transaction: Transaction, endpoint_id: bytes) -> int:

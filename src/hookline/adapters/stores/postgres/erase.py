@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
+from hookline.adapters.stores.kept_attempt import without_exchange
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.postgres import again, rows, upkeep
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
-from hookline.core.attempt import BodyEncoding, Kind
 from hookline.core.delivery import State
 from hookline.core.errors import Conflict, NotFound
-from hookline.core.history import AttemptRecord
 
 ATTEMPTS_PER_STEP: Final = 100
 _LEASED: Final = int(State.LEASED)
@@ -41,7 +39,7 @@ async def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -
             [row["id"] for row in opened],
         )
     }
-    await transaction.run("UPDATE events SET data = ''::bytea, encoding = $1 WHERE id = $2", rows.ERASED, event_id)
+    await transaction.run("UPDATE events SET data = ''::bytea, encoding = $1 WHERE id = $2", ERASED, event_id)
     for row in opened:
         if row["id"] in confirmed:
             await _end(transaction, row, State.DELIVERED, None)
@@ -87,28 +85,10 @@ async def step(transaction: Transaction, left: list[Range]) -> list[Range]:
     for row in found:
         await transaction.run(
             "UPDATE attempts SET packed = $1 WHERE delivery_id = $2 AND fence = $3",
-            _without_exchange(row["packed"], row["delivery_id"], row["fence"]),
+            without_exchange(row["packed"], row["delivery_id"], row["fence"]),
             row["delivery_id"],
             row["fence"],
         )
     if len(found) == ATTEMPTS_PER_STEP:
         return [(found[-1]["delivery_id"], found[-1]["fence"], left[0][2]), *left[1:]]
     return left[1:]
-
-
-def _without_exchange(packed: bytes, delivery_id: bytes, fence: int) -> bytes:
-    try:
-        record = AttemptRecord.unpack(packed)
-    except msgspec.DecodeError:  # what cannot be read may hold anything
-        return AttemptRecord(number=fence, at_ms=ids.time_ms(delivery_id), kind=Kind.RETRY.value).pack()
-    exchange = record.exchange
-    if exchange is not None:
-        exchange = msgspec.structs.replace(
-            exchange,
-            body_prefix=b"",
-            body_suffix=b"",
-            body_encoding=int(BodyEncoding.NONE),
-            response_headers=[],
-            response_body=b"",
-        )
-    return msgspec.structs.replace(record, detail="", exchange=exchange).pack()

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.adapters.stores.due import Due
 from hookline.adapters.stores.postgres import rows
-from hookline.adapters.stores.postgres.again import Due, deliver_again, open_again
+from hookline.adapters.stores.postgres.again import deliver_again, open_again
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core.delivery import State
 from hookline.core.errors import NotFound

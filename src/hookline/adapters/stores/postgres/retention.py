@@ -1,7 +1,7 @@
 """Nothing grows for ever: what is too old is found, and removed in bounded steps, each looking again before it removes.
 
-A circle visits one table after another, in the order of its keys. Whole days of history that nobody needs are dropped
-as tables (`partitions.drop_old`); this removes what is shorter-lived, row by row.
+A circle visits one table after another, in the order of its keys, and removes row by row. Days of history are tables of
+their own, which are not dropped yet when nothing of them is needed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.adapters.stores.ages import Ages
 from hookline.adapters.stores.postgres import again, rows, sources
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
@@ -26,27 +27,9 @@ _EXPIRED_KEPT_MS: Final = int(EXPIRED_KEPT_S * 1000)
 _CHANGES_KEPT_MS: Final = int(CHANGES_KEPT_S * 1000)
 
 
-class _Ages:
-    """Up to which id each tenant's things are too old now."""
-
-    def __init__(self, keep: Keep, now_ms: int) -> None:
-        self._keep = keep
-        self.now_ms = now_ms
-        self._bounds: dict[str, bytes] = {}
-        self.highest = ids.floor(now_ms - int(keep.shortest_s * 1000))
-        """Nobody's are, from this on."""
-
-    def bound(self, tenant: str) -> bytes:
-        """This tenant's things with ids below are too old."""
-        found = self._bounds.get(tenant)
-        if found is None:
-            found = self._bounds[tenant] = ids.floor(self.now_ms - int(self._keep.of(tenant) * 1000))
-        return found
-
-
 async def expired(transaction: Transaction, after: bytes, keep: Keep, limit: int) -> tuple[list[OpenRef], bytes]:
     """`Retention.expired`: what it found behind `after`, and where to go on."""
-    ages = _Ages(keep, transaction.now_ms)
+    ages = Ages(keep, transaction.now_ms)
     walked = await transaction.rows(
         "SELECT o.id, o.fence, o.endpoint_id, o.tenant, o.event_id, o.state, o.lost, c.success FROM open o"
         " LEFT JOIN confirmations c ON c.delivery_id = o.id WHERE o.id > $1 AND o.id < $2 ORDER BY o.id LIMIT $3",
@@ -82,7 +65,7 @@ class _Found(msgspec.Struct):
     ended: bool
 
 
-async def _look_deliveries(transaction: Transaction, ages: _Ages, after: Any, limit: int) -> _Found:
+async def _look_deliveries(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
     """Each attempt counts like a row: a delivery that was retried a hundred times is as much work as a hundred."""
     kept_ms = ages.now_ms - _EXPIRED_KEPT_MS
     found = _Found([], 0, after, ended=True)
@@ -106,10 +89,10 @@ async def _look_deliveries(transaction: Transaction, ages: _Ages, after: Any, li
     return found
 
 
-def _look_ids(table: str, further: str = "") -> Callable[[Transaction, _Ages, Any, int], Awaitable[_Found]]:
+def _look_ids(table: str, further: str = "") -> Callable[[Transaction, Ages, Any, int], Awaitable[_Found]]:
     """A table with an id and a tenant, whose rows are too old by their ids."""
 
-    async def look(transaction: Transaction, ages: _Ages, after: Any, limit: int) -> _Found:
+    async def look(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
         sql = f"SELECT id, tenant FROM {table} WHERE id > $1 AND id < $2{further} ORDER BY id LIMIT $3"
         found = await transaction.rows(sql, after, ages.highest, limit)
         keys = [row["id"] for row in found if row["id"] < ages.bound(row["tenant"])]
@@ -118,7 +101,7 @@ def _look_ids(table: str, further: str = "") -> Callable[[Transaction, _Ages, An
     return look
 
 
-async def _look_tombstones(transaction: Transaction, ages: _Ages, after: Any, limit: int) -> _Found:
+async def _look_tombstones(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
     """An endpoint that was deleted goes after all that it ever had."""
     sql = "SELECT id, tenant, updated_at_ms FROM endpoints WHERE deleted = 2 AND id > $1 ORDER BY id LIMIT $2"
     found = await transaction.rows(sql, after, limit)
@@ -128,10 +111,10 @@ async def _look_tombstones(transaction: Transaction, ages: _Ages, after: Any, li
     return _Found(keys, len(found), found[-1]["id"] if found else after, len(found) < limit)
 
 
-def _look_all(sql: str) -> Callable[[Transaction, _Ages, Any, int], Awaitable[_Found]]:
+def _look_all(sql: str) -> Callable[[Transaction, Ages, Any, int], Awaitable[_Found]]:
     """A small table: its rows that are to go, by one statement with the instant up to which they are kept."""
 
-    async def look(transaction: Transaction, ages: _Ages, after: Any, limit: int) -> _Found:
+    async def look(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
         found = await transaction.rows(sql, ages.now_ms - _EXPIRED_KEPT_MS, limit)
         keys = [tuple(row) for row in found]
         return _Found(keys, len(keys), after, len(keys) < limit)
@@ -139,7 +122,7 @@ def _look_all(sql: str) -> Callable[[Transaction, _Ages, Any, int], Awaitable[_F
     return look
 
 
-async def _look_quarantine(transaction: Transaction, ages: _Ages, after: Any, limit: int) -> _Found:
+async def _look_quarantine(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
     """What is too old, and what belongs to a source that is gone."""
     found = await transaction.rows(
         "SELECT q.id, q.tenant, coalesce(s.deleted, true) AS gone FROM quarantine q LEFT JOIN sources s"
@@ -213,7 +196,7 @@ def _remove(sql: str) -> Callable[[Transaction, Sequence[Any]], Awaitable[int]]:
 class _Table(msgspec.Struct, frozen=True):
     """One stop of the circle."""
 
-    look: Callable[[Transaction, _Ages, Any, int], Awaitable[_Found]]
+    look: Callable[[Transaction, Ages, Any, int], Awaitable[_Found]]
     remove: Callable[[Transaction, Sequence[Any]], Awaitable[int]]
     """Removes those that may still go; how many rows that were."""
 
@@ -278,7 +261,7 @@ class Step(msgspec.Struct):
 
 async def look(transaction: Transaction, place: Place, keep: Keep, limit: int) -> Step:
     """The next step of `Retention.purge`; nothing examined: the circle is closed."""
-    ages = _Ages(keep, transaction.now_ms)
+    ages = Ages(keep, transaction.now_ms)
     after = place.after
     for stop in range(place.stop, len(_CIRCLE)):
         found = await _CIRCLE[stop].look(transaction, ages, after, limit)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
+from hookline.adapters.stores.kept_event import event_of, pack_attributes
 from hookline.core import ids
 from hookline.core.delivery import State
 from hookline.core.errors import DataError
-from hookline.core.event import Event, Origin
+from hookline.core.event import Event
 from hookline.ports.store import KeyRow, OpenRef, SourceRow, TenantRow
 
-AS_IS: Final = 0
-"""`events.encoding`: the payload is kept as it is."""
-ERASED: Final = 1
-"""`events.encoding`: the payload was erased on request."""
 EVENT_COLUMNS: Final = "id, tenant, type, source, source_id, subject, content_type, attributes, encoding, data"
 OPEN_COLUMNS: Final = (
     "id, event_id, endpoint_id, tenant, state, rank, due_ms, fence, lease_until_ms, tries, attempts, lost, size_bytes,"
@@ -27,72 +22,27 @@ CLOSED_COLUMNS: Final = (
 )
 
 
-class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What of an event has no column of its own. New fields go to the end."""
-
-    time: str | None = None
-    ordering_key: str | None = None
-    deliver_at_ms: int | None = None
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    hops: int = 0
-    traceparent: str | None = None
-    tracestate: str | None = None
-    dataschema: str | None = None
-    extensions: dict[str, str | int | bool] | None = None
-    inbound: Origin | None = None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Attributes).decode
-
-
 def attributes(event: Event) -> bytes:
     """An event's attributes as stored. Raises `DataError`."""
     try:
-        return _encode(
-            (
-                event.time,
-                event.ordering_key,
-                event.deliver_at_ms,
-                event.correlation_id,
-                event.causation_id,
-                event.hops,
-                event.traceparent,
-                event.tracestate,
-                event.dataschema,
-                event.extensions,
-                event.inbound,
-            )
-        )
+        return pack_attributes(event)
     except (OverflowError, ValueError, TypeError) as error:
         raise DataError(str(error)[:500]) from error
 
 
 def event(row: Mapping[str, Any], identifier: bytes | None = None) -> Event:
     """The event of a row with `EVENT_COLUMNS`."""
-    rest = _decode(row["attributes"])
-    return Event(
-        id=row["id"] if identifier is None else identifier,
-        tenant=row["tenant"],
-        type=row["type"],
-        data=row["data"],
-        content_type=row["content_type"],
-        source=row["source"],
-        source_id=row["source_id"],
-        subject=row["subject"],
-        time=rest.time,
-        ordering_key=rest.ordering_key,
-        deliver_at_ms=rest.deliver_at_ms,
-        correlation_id=rest.correlation_id,
-        causation_id=rest.causation_id,
-        hops=rest.hops,
-        traceparent=rest.traceparent,
-        tracestate=rest.tracestate,
-        dataschema=rest.dataschema,
-        extensions=rest.extensions,
-        inbound=rest.inbound,
-        erased=row["encoding"] == ERASED,
+    return event_of(
+        row["id"] if identifier is None else identifier,
+        row["tenant"],
+        row["type"],
+        row["source"],
+        row["source_id"],
+        row["subject"],
+        row["content_type"],
+        row["attributes"],
+        row["encoding"],
+        row["data"],
     )
 
 

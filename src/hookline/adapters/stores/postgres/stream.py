@@ -10,13 +10,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
+from hookline.adapters.stores.kept_attempt import shown
 from hookline.adapters.stores.postgres import archive, rows
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.errors import NotFound
-from hookline.core.history import AttemptRecord
 from hookline.ports.store import Accepted, Attempted, Change, Entry
 
 ENTRIES_MAX: Final = 2500
@@ -136,7 +134,7 @@ class _Reading:
             elif kind == "attempt" and what in attempts and what[:16] in deliveries:
                 size_bytes += len(attempts[what])
                 fence = int.from_bytes(what[16:], "big")
-                entry = Attempted(fence, _record(attempts[what]), deliveries[what[:16]])
+                entry = Attempted(fence, shown(attempts[what]), deliveries[what[:16]])
             elif kind == "change":
                 entry = _change(what, deliveries)
             if entry is not None:
@@ -147,14 +145,6 @@ class _Reading:
 
 def _cut(packed: bytes, width: int) -> list[bytes]:
     return [packed[at : at + width] for at in range(0, len(packed), width)]
-
-
-def _record(packed: bytes) -> AttemptRecord:
-    try:
-        record = AttemptRecord.unpack(packed)
-    except msgspec.DecodeError:
-        return AttemptRecord(number=0, at_ms=0, kind="", detail="what is stored of this attempt cannot be read")
-    return msgspec.structs.replace(record, exchange=None)
 
 
 def _change(row: Mapping[str, Any], deliveries: Mapping[bytes, Any]) -> Change:

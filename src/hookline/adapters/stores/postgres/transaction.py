@@ -11,10 +11,8 @@ from hookline.core.delivery import State
 from hookline.core.errors import StaleRegistry
 
 REGISTRY_LOCK: Final = 4846002
-NEW: Final = 7
-UNFOLDED: Final = 8
 EVENT: Final = 9
-NO_ENDPOINT: Final = b""
+"""In a move's place of the state before: an event was made."""
 
 
 class Transaction:

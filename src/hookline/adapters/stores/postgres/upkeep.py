@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from hookline.adapters.stores.books import UNFOLDED
+from hookline.adapters.stores.due import by_age
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.postgres import counters, rows
-from hookline.adapters.stores.postgres.transaction import UNFOLDED, Transaction
+from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
 from hookline.ports.store import OpenRef
@@ -55,14 +58,7 @@ async def oldest(transaction: Transaction, endpoint_id: bytes, limit: int) -> li
     those that lanes hold, each lane from its beginning."""
     pending = [rows.open_ref(row) for row in await transaction.rows(_OLDEST_PENDING, endpoint_id, limit)]
     unconfirmed = [rows.open_ref(row) for row in await transaction.rows(_OLDEST_UNCONFIRMED, endpoint_id, limit)]
-    found: list[OpenRef] = []
-    at = 0
-    for ref in pending:
-        while at < len(unconfirmed) and unconfirmed[at].delivery_id < ref.delivery_id:
-            found.append(unconfirmed[at])
-            at += 1
-        found.append(ref)
-    found += unconfirmed[at:]
+    found = by_age(pending, unconfirmed)
     if len(found) < limit:
         held = await transaction.rows(_OLDEST_HELD, endpoint_id, limit - len(found))
         found += [rows.open_ref(row) for row in held]
@@ -87,7 +83,7 @@ async def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, floa
     encoding = await transaction.value("SELECT encoding FROM events WHERE id = $1 FOR KEY SHARE", event_id)
     living: set[bytes] = set()
     reason: str | None = None  # of an erased event nobody gets anything: discarded by who erased it
-    if encoding != rows.ERASED:
+    if encoding != ERASED:
         sql = "SELECT id FROM endpoints WHERE deleted = 0 AND id = ANY ($1) FOR KEY SHARE"
         living = {row["id"] for row in await transaction.rows(sql, endpoint_ids)}
         reason = _REASON_DELETED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hookline.adapters.stores.sqlite.migrate import Migration
 from hookline.adapters.stores.sqlite.store import SqliteStore
 
-__all__ = ["Migration", "SqliteStore"]
+__all__ = ["SqliteStore"]

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from hookline.adapters.stores.books import NEW, NO_ENDPOINT
+from hookline.adapters.stores.due import sooner
 from hookline.adapters.stores.sqlite import lanes, queries, rows, sources
-from hookline.adapters.stores.sqlite.counters import NEW, NO_ENDPOINT
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -140,7 +141,7 @@ class NewRows:
             else:
                 state = _PENDING
                 self._open += (key, blob, tenant, _PENDING, due_ms, 0, 0, 0, size_bytes)
-                lanes.sooner(self.due_s, endpoint_id, item.wait_s)
+                sooner(self.due_s, endpoint_id, item.wait_s)
             states.append(state)
             move = (tenant, endpoint_id, NEW, state)
             moves[move] = moves.get(move, 0) + 1
@@ -164,7 +165,7 @@ class NewRows:
             state, fence, lease_until_ms = _LEASED, 1, now_ms + int(delivery.lease_s * 1000)
         else:
             state = _PENDING
-            lanes.sooner(self.due_s, endpoint_id, item.wait_s)
+            sooner(self.due_s, endpoint_id, item.wait_s)
         place = (due_ms, fence, lease_until_ms, fence, len(event.data), delivery.lane, seq)
         self._open_any.append((identifier, None, endpoint_id, event.tenant, state, 0, *place))
         transaction.moved(event.tenant, endpoint_id, NEW, state)

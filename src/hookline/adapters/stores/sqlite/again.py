@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hookline.adapters.stores.books import NEW
+from hookline.adapters.stores.due import Due, sooner
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.sqlite import confirm, lanes, queries
-from hookline.adapters.stores.sqlite.counters import NEW
 from hookline.adapters.stores.sqlite.record import close, leave_lane
-from hookline.adapters.stores.sqlite.rows import ERASED, ClosedRow, OpenRow
+from hookline.adapters.stores.sqlite.rows import ClosedRow, OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -65,7 +67,7 @@ def reopen(transaction: Transaction, tenant: str | None, delivery_id: bytes) -> 
     return _ref(row, State(state))
 
 
-def open_again(transaction: Transaction, closed: ClosedRow, rank: int, due_s: lanes.Due) -> int:
+def open_again(transaction: Transaction, closed: ClosedRow, rank: int, due_s: Due) -> int:
     """Move a failed or discarded delivery back to the open ones, at its place in its lane; its state."""
     state = _PENDING if closed.lane is None else _HELD
     transaction.execute(queries.CLOSED_DELETE, (closed.id,))
@@ -89,7 +91,7 @@ def open_again(transaction: Transaction, closed: ClosedRow, rank: int, due_s: la
     )
     transaction.moved(closed.tenant, closed.endpoint_id, closed.state, state)
     if closed.lane is None:
-        lanes.sooner(due_s, closed.endpoint_id, 0.0)
+        sooner(due_s, closed.endpoint_id, 0.0)
     else:
         lanes.unblock(transaction, closed.endpoint_id, closed.lane, closed.id)
         lanes.settle(transaction, closed.tenant, closed.endpoint_id, closed.lane, due_s)
@@ -171,7 +173,7 @@ def replay(
     if encoding == ERASED:
         raise Conflict("the event was erased", code="wrong_state")
     transaction.require_registry(registry_version)
-    due_s: lanes.Due = {}
+    due_s: Due = {}
     for delivery in deliveries:
         delivery_id = ids.delivery_id(root, delivery.ordinal)
         deliver_again(transaction, owner, event_id, size_bytes, delivery.endpoint_id, delivery_id, delivery.lane, due_s)
@@ -186,7 +188,7 @@ def deliver_again(
     endpoint_id: bytes,
     delivery_id: bytes,
     lane: str | None,
-    due_s: lanes.Due,
+    due_s: Due,
 ) -> None:
     """Make one new delivery of an old event, behind the live ones and at the end of its lane."""
     state, seq = _PENDING, None
@@ -199,4 +201,4 @@ def deliver_again(
     transaction.execute(queries.REPLAY_ADD, (event_id, delivery_id))
     transaction.moved(tenant, endpoint_id, NEW, state)
     if state == _PENDING:
-        lanes.sooner(due_s, endpoint_id, 0.0)
+        sooner(due_s, endpoint_id, 0.0)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.sqlite import queries, rows
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -187,7 +188,7 @@ def _delivery(row: Sequence[Any]) -> DeliveryRow:
         finished_at_ms=finished_ms,
         ordering_key=lane,
         replay_of=replay_of,
-        erased=encoding == rows.ERASED,
+        erased=encoding == ERASED,
     )
 
 

@@ -12,18 +12,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-import msgspec
-
+from hookline.adapters.stores.kept_attempt import without_exchange
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.sqlite import confirm, queries, work_queries
 from hookline.adapters.stores.sqlite.connection import overwriting
 from hookline.adapters.stores.sqlite.record import close, leave_lane
-from hookline.adapters.stores.sqlite.rows import ERASED, OpenRow
+from hookline.adapters.stores.sqlite.rows import OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
-from hookline.core.attempt import BodyEncoding, Kind
 from hookline.core.delivery import State
 from hookline.core.errors import Conflict, NotFound
-from hookline.core.history import AttemptRecord
 
 ATTEMPTS_PER_STEP = 100
 _LEASED = int(State.LEASED)
@@ -102,30 +100,12 @@ def look(connection: sqlite3.Connection, left: Sequence[Range]) -> tuple[list[tu
     while left and len(found) < ATTEMPTS_PER_STEP:
         asked = ATTEMPTS_PER_STEP - len(found)
         rows = connection.execute(work_queries.ATTEMPTS_OF, (*left[0], asked)).fetchall()
-        found += [(_without_exchange(packed, delivery_id, fence), rowid) for rowid, delivery_id, fence, packed in rows]
+        found += [(without_exchange(packed, delivery_id, fence), rowid) for rowid, delivery_id, fence, packed in rows]
         if len(rows) == asked:
             left[0] = (rows[-1][1], rows[-1][2], left[0][2])
         else:
             del left[0]
     return found, left
-
-
-def _without_exchange(packed: bytes, delivery_id: bytes, fence: int) -> bytes:
-    try:
-        record = AttemptRecord.unpack(packed)
-    except msgspec.DecodeError:  # what cannot be read may hold anything
-        return AttemptRecord(number=fence, at_ms=ids.time_ms(delivery_id), kind=Kind.RETRY.value).pack()
-    exchange = record.exchange
-    if exchange is not None:
-        exchange = msgspec.structs.replace(
-            exchange,
-            body_prefix=b"",
-            body_suffix=b"",
-            body_encoding=int(BodyEncoding.NONE),
-            response_headers=[],
-            response_body=b"",
-        )
-    return msgspec.structs.replace(record, detail="", exchange=exchange).pack()
 
 
 def write(transaction: Transaction, rows: Sequence[tuple[bytes, int]]) -> None:

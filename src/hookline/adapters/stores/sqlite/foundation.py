@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
 
+from hookline.adapters.stores.scripts import Migration
 from hookline.adapters.stores.sqlite import (
     migrate,
     queries,
@@ -147,13 +148,13 @@ class SqliteBase:
         return None
 
     @staticmethod
-    def migrations(path: str) -> list[migrate.Migration]:
+    def migrations(path: str) -> list[Migration]:
         """Every migration of the program and whether the file has it; also while a process has it open. Raises
         `StoreUnavailable` (not a database, written by a newer Hookline)."""
         return migrate.status_of_file(path)
 
     @staticmethod
-    def migrate(path: str) -> list[migrate.Migration]:
+    def migrate(path: str) -> list[Migration]:
         """Apply what is missing, whatever the file's size; what was applied. Raises `StoreUnavailable`, also when a
         process has the file open."""
         refuse_network(path)

@@ -8,6 +8,7 @@ reopened delivery keeps its place although its lane's row was deleted meanwhile.
 
 from __future__ import annotations
 
+from hookline.adapters.stores.due import Due, sooner
 from hookline.adapters.stores.sqlite import queries
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core.delivery import State
@@ -18,17 +19,6 @@ _HELD = int(State.HELD)
 _UNCONFIRMED = int(State.UNCONFIRMED)
 _SEQ_BYTES = 8
 _BLOCK_BYTES = _SEQ_BYTES + 16
-
-Due = dict[bytes, float]
-"""endpoint → seconds until the earliest of what became pending."""
-
-
-def sooner(due_s: Due, endpoint_id: bytes, wait_s: float) -> None:
-    """Note that something of an endpoint is due in `wait_s`."""
-    wait_s = max(0.0, wait_s)
-    known_s = due_s.get(endpoint_id)
-    if known_s is None or wait_s < known_s:
-        due_s[endpoint_id] = wait_s
 
 
 def append(transaction: Transaction, endpoint_id: bytes, lane: str, delivery_id: bytes | bytearray) -> tuple[bool, int]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 
-import msgspec
-
+from hookline.adapters.stores.scripts import Migration, Script, compared, scripts
 from hookline.core.errors import StoreUnavailable
 
 BYTES_MAX_AT_START = 1024**3
@@ -25,31 +22,8 @@ _HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name =
 _APPLIED = "SELECT number, checksum FROM schema_migrations"
 
 
-class Migration(msgspec.Struct, frozen=True):
-    """One step of the schema, and whether this file has it."""
-
-    number: int
-    name: str
-    applied: bool
-
-
-class _Script(msgspec.Struct, frozen=True):
-    number: int
-    name: str
-    checksum: str
-    sql: str
-
-
-def _scripts() -> list[_Script]:
-    folder = resources.files(__package__) / "migrations"
-    found = []
-    for entry in folder.iterdir():
-        if not entry.name.endswith(".sql"):
-            continue
-        raw = entry.read_bytes()
-        number, _, name = entry.name.removesuffix(".sql").partition("_")
-        found.append(_Script(int(number), name, hashlib.sha256(raw).hexdigest(), raw.decode()))
-    return sorted(found, key=lambda script: script.number)
+def _scripts() -> list[Script]:
+    return scripts(__package__)
 
 
 def _applied(connection: sqlite3.Connection) -> dict[int, str]:
@@ -64,29 +38,18 @@ def status(connection: sqlite3.Connection) -> list[Migration]:
 
     Raises `StoreUnavailable` when the file has one that this program does not know, or knows differently.
     """
-    return _compare(_applied(connection))
+    return compared(_scripts(), _applied(connection))
 
 
 def status_of_file(path: str) -> list[Migration]:
     """The same for a file that need not exist; it is only read. Raises `StoreUnavailable`."""
     if not Path(path).exists():
-        return _compare({})
+        return compared(_scripts(), {})
     try:
         with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as connection:
             return status(connection)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path} cannot be read: {error}") from error
-
-
-def _compare(have: dict[int, str]) -> list[Migration]:
-    known = _scripts()
-    for script in known:
-        if have.get(script.number, script.checksum) != script.checksum:
-            raise StoreUnavailable(f"migration {script.number} of this database is not the one this program has")
-    newest = max(have, default=0)
-    if newest > known[-1].number:
-        raise StoreUnavailable(f"this database has migration {newest}: it was written by a newer Hookline")
-    return [Migration(script.number, script.name, script.number in have) for script in known]
 
 
 def up(connection: sqlite3.Connection) -> list[Migration]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hookline.adapters.stores.due import Due, sooner
 from hookline.adapters.stores.sqlite import confirm, lanes, queries
 from hookline.adapters.stores.sqlite.accept import NewRows
 from hookline.adapters.stores.sqlite.rows import OpenRow
@@ -41,7 +42,7 @@ class _Record:
         self.transaction = transaction
         self.items = items
         self.applied = [False] * len(items)
-        self.due_s: lanes.Due = {}
+        self.due_s: Due = {}
         self.events: list[NewEvent] = []
         self._attempts: list[Any] = []
 
@@ -145,7 +146,7 @@ def close(transaction: Transaction, row: OpenRow, state: int, reason: str | None
     confirm.forget(transaction, row.id)
 
 
-def _left_lane(transaction: Transaction, row: OpenRow, *, blocks: bool, due_s: lanes.Due) -> None:
+def _left_lane(transaction: Transaction, row: OpenRow, *, blocks: bool, due_s: Due) -> None:
     assert row.lane is not None
     assert row.seq is not None
     if blocks:
@@ -153,21 +154,21 @@ def _left_lane(transaction: Transaction, row: OpenRow, *, blocks: bool, due_s: l
     lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s, closed=row.id)
 
 
-def leave_lane(transaction: Transaction, row: OpenRow, due_s: lanes.Due) -> None:
+def leave_lane(transaction: Transaction, row: OpenRow, due_s: Due) -> None:
     """What a lane does when one of it was closed without failing."""
     if row.lane is not None:
         _left_lane(transaction, row, blocks=False, due_s=due_s)
 
 
-def _is_pending(transaction: Transaction, row: OpenRow, due_ms: int, due_s: lanes.Due) -> None:
+def _is_pending(transaction: Transaction, row: OpenRow, due_ms: int, due_s: Due) -> None:
     """What follows from a delivery being pending again: its lane may have an older one now."""
     if row.lane is None:
-        lanes.sooner(due_s, row.endpoint_id, (due_ms - transaction.now_ms) / 1000)
+        sooner(due_s, row.endpoint_id, (due_ms - transaction.now_ms) / 1000)
         return
     lanes.settle(transaction, row.tenant, row.endpoint_id, row.lane, due_s)
     state = transaction.execute(queries.LANE_STATE, (row.id,)).fetchone()[0]
     if state == _PENDING:
-        lanes.sooner(due_s, row.endpoint_id, (due_ms - transaction.now_ms) / 1000)
+        sooner(due_s, row.endpoint_id, (due_ms - transaction.now_ms) / 1000)
 
 
 def record(
@@ -195,7 +196,7 @@ def record(
             new.add(event)
         new.write()
         for endpoint_id, wait_s in new.due_s.items():
-            lanes.sooner(work.due_s, endpoint_id, wait_s)
+            sooner(work.due_s, endpoint_id, wait_s)
     return RecordResult(work.applied, health_applied, work.due_s)
 
 
@@ -222,7 +223,7 @@ def _health(transaction: Transaction, change: HealthChange) -> str | None:
 def release(transaction: Transaction, leases: Sequence[tuple[bytes, int]]) -> list[bool]:
     """`Deliveries.release`, in the writer's transaction."""
     applied = []
-    due_s: lanes.Due = {}
+    due_s: Due = {}
     for delivery_id, fence in leases:
         found = transaction.execute(queries.OPEN_FIND, (delivery_id,)).fetchone()
         if found is None:

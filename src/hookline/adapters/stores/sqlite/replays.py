@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hookline.adapters.stores.sqlite import lanes, queries, work_queries
+from hookline.adapters.stores.due import Due
+from hookline.adapters.stores.sqlite import queries, work_queries
 from hookline.adapters.stores.sqlite.again import deliver_again, open_again
 from hookline.adapters.stores.sqlite.rows import ClosedRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -56,7 +57,7 @@ def step_replay(
     transaction.require_registry(registry_version)
     found = work_queries.EVENTS_TO_REPLAY.rows(transaction.connection, list({one.event_id for one in again}))
     sizes = {event_id: size_bytes for event_id, tenant, size_bytes in found if tenant == job.tenant}
-    due_s: lanes.Due = {}
+    due_s: Due = {}
     made = []
     for one in again:
         size_bytes = sizes.get(one.event_id)
@@ -75,7 +76,7 @@ def step_replay(
     return ReplayStep(applied=True, made=made, due_s=due_s)
 
 
-def _reopened(transaction: Transaction, tenant: str, one: Again, due_s: lanes.Due) -> bool:
+def _reopened(transaction: Transaction, tenant: str, one: Again, due_s: Due) -> bool:
     found = transaction.execute(queries.CLOSED_FIND, (one.delivery_id,)).fetchone()
     if found is None:
         return False

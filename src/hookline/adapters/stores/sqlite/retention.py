@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.adapters.stores.ages import Ages
 from hookline.adapters.stores.sqlite import lanes, source_queries, sources, upkeep, work_queries
 from hookline.adapters.stores.sqlite.many import ManyKeys
 from hookline.adapters.stores.sqlite.transaction import Transaction
@@ -37,29 +38,11 @@ _FIRST_ID = b""
 _FIRST_NUMBER = 0
 
 
-class _Ages:
-    """Up to which id each tenant's things are too old now."""
-
-    def __init__(self, keep: Keep, now_ms: int) -> None:
-        self._keep = keep
-        self.now_ms = now_ms
-        self._bounds: dict[str, bytes] = {}
-        self.highest = ids.floor(now_ms - int(keep.shortest_s * 1000))
-        """Nobody's are, from this on."""
-
-    def bound(self, tenant: str) -> bytes:
-        """This tenant's things with ids below are too old."""
-        found = self._bounds.get(tenant)
-        if found is None:
-            found = self._bounds[tenant] = ids.floor(self.now_ms - int(self._keep.of(tenant) * 1000))
-        return found
-
-
 def expired(
     connection: sqlite3.Connection, after: bytes, keep: Keep, now_ms: int, limit: int
 ) -> tuple[list[OpenRef], bytes]:
     """`Retention.expired`, from a reader: what it found behind `after`, and where to go on."""
-    ages = _Ages(keep, now_ms)
+    ages = Ages(keep, now_ms)
     found: list[OpenRef] = []
     examined = 0
     for row in connection.execute(work_queries.OPEN_WALK, (after, ages.highest, OPEN_EXAMINED_MAX)):
@@ -93,7 +76,7 @@ class _Found(msgspec.Struct):
     ended: bool
 
 
-def _look_deliveries(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+def _look_deliveries(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
     """Each attempt counts like a row: a delivery that was retried a hundred times is as much work as a hundred."""
     kept_ms = ages.now_ms - _EXPIRED_KEPT_MS
     found = _Found([], 0, after, ended=True)
@@ -112,10 +95,10 @@ def _look_deliveries(connection: sqlite3.Connection, ages: _Ages, after: Any, li
     return found
 
 
-def _look_ids(sql: str) -> Callable[[sqlite3.Connection, _Ages, Any, int], _Found]:
+def _look_ids(sql: str) -> Callable[[sqlite3.Connection, Ages, Any, int], _Found]:
     """A table with an id and a tenant, whose rows are too old by their ids."""
 
-    def look(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+    def look(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
         rows = connection.execute(sql, (after, ages.highest, limit)).fetchall()
         keys = [identifier for identifier, tenant in rows if identifier < ages.bound(tenant)]
         return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
@@ -123,7 +106,7 @@ def _look_ids(sql: str) -> Callable[[sqlite3.Connection, _Ages, Any, int], _Foun
     return look
 
 
-def _look_events(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+def _look_events(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
     found = _EVENTS(connection, ages, after, limit)
     folded = {row[0] for row in connection.execute(work_queries.FANOUT_EVENTS, (ages.highest,))}
     found.keys = [key for key in found.keys if key not in folded]
@@ -133,7 +116,7 @@ def _look_events(connection: sqlite3.Connection, ages: _Ages, after: Any, limit:
 _EVENTS = _look_ids(work_queries.EVENTS_WALK)
 
 
-def _look_tombstones(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+def _look_tombstones(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
     """An endpoint that was deleted goes after all that it ever had."""
     rows = connection.execute(work_queries.TOMBSTONES_WALK, (after, limit)).fetchall()
     keys = [
@@ -144,10 +127,10 @@ def _look_tombstones(connection: sqlite3.Connection, ages: _Ages, after: Any, li
     return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
 
 
-def _look_buried(sql: str) -> Callable[[sqlite3.Connection, _Ages, Any, int], _Found]:
+def _look_buried(sql: str) -> Callable[[sqlite3.Connection, Ages, Any, int], _Found]:
     """A table of configuration, whose tombstones go a day after the deletion: everybody has read them."""
 
-    def look(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+    def look(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
         rows = connection.execute(sql, (after, limit)).fetchall()
         kept_ms = ages.now_ms - _EXPIRED_KEPT_MS
         keys = [key for key, deleted, deleted_ms in rows if deleted and deleted_ms <= kept_ms]
@@ -156,7 +139,7 @@ def _look_buried(sql: str) -> Callable[[sqlite3.Connection, _Ages, Any, int], _F
     return look
 
 
-def _look_changes(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+def _look_changes(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
     """The old ones come first: the last of them stands for all."""
     kept_ms = ages.now_ms - _CHANGES_KEPT_MS
     rows = connection.execute(work_queries.CHANGES_WALK, (after, limit)).fetchall()
@@ -164,13 +147,13 @@ def _look_changes(connection: sqlite3.Connection, ages: _Ages, after: Any, limit
     return _Found(old[-1:], len(old), old[-1] if old else after, len(old) < limit)
 
 
-def _look_confirmations(connection: sqlite3.Connection, _: _Ages, after: Any, limit: int) -> _Found:
+def _look_confirmations(connection: sqlite3.Connection, _: Ages, after: Any, limit: int) -> _Found:
     rows = connection.execute(work_queries.CONFIRMATIONS_WALK, (after, limit)).fetchall()
     keys = [identifier for identifier, is_open in rows if not is_open]
     return _Found(keys, len(rows), rows[-1][0] if rows else after, len(rows) < limit)
 
 
-def _look_quarantine(connection: sqlite3.Connection, ages: _Ages, after: Any, limit: int) -> _Found:
+def _look_quarantine(connection: sqlite3.Connection, ages: Ages, after: Any, limit: int) -> _Found:
     """What is too old, and what belongs to a source that is gone."""
     rows = connection.execute(source_queries.QUARANTINE_WALK, (after, limit)).fetchall()
     keys = [identifier for identifier, tenant, gone in rows if gone or identifier < ages.bound(tenant)]
@@ -221,7 +204,7 @@ class _Table(msgspec.Struct, frozen=True):
     """One stop of the circle."""
 
     first: bytes | int
-    look: Callable[[sqlite3.Connection, _Ages, Any, int], _Found]
+    look: Callable[[sqlite3.Connection, Ages, Any, int], _Found]
     remove: Callable[[Transaction, Sequence[Any]], int]
     """Removes those that may still go; how many rows that were."""
 
@@ -265,7 +248,7 @@ class Step(msgspec.Struct):
 
 def look(connection: sqlite3.Connection, place: Place, keep: Keep, now_ms: int, limit: int) -> Step:
     """The next step of `Retention.purge`, from a reader; nothing examined: the circle is closed."""
-    ages = _Ages(keep, now_ms)
+    ages = Ages(keep, now_ms)
     after = place.after
     for stop in range(place.stop, len(_CIRCLE)):
         found = _CIRCLE[stop].look(connection, ages, after, limit)

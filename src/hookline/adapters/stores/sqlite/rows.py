@@ -7,34 +7,10 @@ from typing import Any
 
 import msgspec
 
+from hookline.adapters.stores.kept_event import event_of, pack_attributes
 from hookline.core import ids
-from hookline.core.event import Event, Origin
+from hookline.core.event import Event
 from hookline.ports.store import KeyRow, SourceRow, TenantRow
-
-AS_IS = 0
-"""`events.encoding`: the payload is kept as it is."""
-ERASED = 1
-"""`events.encoding`: the payload was erased on request."""
-
-
-class Attributes(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What of an event has no column of its own. New fields go to the end."""
-
-    time: str | None = None
-    ordering_key: str | None = None
-    deliver_at_ms: int | None = None
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    hops: int = 0
-    traceparent: str | None = None
-    tracestate: str | None = None
-    dataschema: str | None = None
-    extensions: dict[str, str | int | bool] | None = None
-    inbound: Origin | None = None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Attributes).decode
 
 
 def _value(column: str | None) -> str | None:
@@ -49,21 +25,6 @@ def event_parameters(event: Event) -> tuple[Any, ...]:
     A `source_id` or `subject` that is None is stored as '' and '' as NULL: None is the common case, and binding a
     None costs 0.5 µs.
     """
-    attributes = _encode(
-        (
-            event.time,
-            event.ordering_key,
-            event.deliver_at_ms,
-            event.correlation_id,
-            event.causation_id,
-            event.hops,
-            event.traceparent,
-            event.tracestate,
-            event.dataschema,
-            event.extensions,
-            event.inbound,
-        )
-    )
     source_id = event.source_id
     subject = event.subject
     return (
@@ -74,7 +35,7 @@ def event_parameters(event: Event) -> tuple[Any, ...]:
         source_id or ("" if source_id is None else None),
         subject or ("" if subject is None else None),
         event.content_type,
-        bytearray(attributes),
+        bytearray(pack_attributes(event)),
         bytearray(event.data),
     )
 
@@ -82,30 +43,8 @@ def event_parameters(event: Event) -> tuple[Any, ...]:
 def event(row: Sequence[Any]) -> Event:
     """The event of a row of `queries.EVENT_COLUMNS`."""
     identifier, tenant, kind, source, source_id, subject, content_type, attributes, encoding, data = row
-    assert encoding in (AS_IS, ERASED), "a payload encoding that this release does not write"
-    rest = _decode(attributes)
-    return Event(
-        id=identifier,
-        tenant=tenant,
-        type=kind,
-        data=data,
-        content_type=content_type,
-        source=source,
-        source_id=_value(source_id),
-        subject=_value(subject),
-        time=rest.time,
-        ordering_key=rest.ordering_key,
-        deliver_at_ms=rest.deliver_at_ms,
-        correlation_id=rest.correlation_id,
-        causation_id=rest.causation_id,
-        hops=rest.hops,
-        traceparent=rest.traceparent,
-        tracestate=rest.tracestate,
-        dataschema=rest.dataschema,
-        extensions=rest.extensions,
-        inbound=rest.inbound,
-        erased=encoding == ERASED,
-    )
+    texts = (tenant, kind, source, _value(source_id), _value(subject), content_type)
+    return event_of(identifier, *texts, attributes, encoding, data)
 
 
 def tenant(row: Sequence[Any]) -> TenantRow:

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from hookline.adapters.stores.kept_attempt import shown
 from hookline.adapters.stores.sqlite import archive, queries, rows
 from hookline.core.errors import NotFound
-from hookline.core.history import AttemptRecord
 from hookline.ports.store import Accepted, Attempted, Change, Entry
 
 ENTRIES_MAX = 2500
@@ -126,7 +126,7 @@ def _attempts(connection: sqlite3.Connection, after: int, limit: int) -> Iterato
         delivery = archive.delivery(connection, None, delivery_id)
         if delivery is None:  # `purge` removes a delivery with its attempts: never so, unless by hand
             continue
-        record = _record(packed)
+        record = shown(packed)
         at_ms = max(at_ms, record.at_ms + record.duration_us // 1000)
         event_number = _event_number(connection, delivery.event_id)
         yield _Row(number, at_ms, Attempted(fence, record, delivery), event_number, len(packed))
@@ -135,14 +135,6 @@ def _attempts(connection: sqlite3.Connection, after: int, limit: int) -> Iterato
 def _event_number(connection: sqlite3.Connection, event_id: bytes) -> int:
     found = connection.execute(queries.EVENT_NUMBER, (event_id,)).fetchone()
     return 0 if found is None else found[0]
-
-
-def _record(packed: bytes) -> AttemptRecord:
-    try:
-        record = AttemptRecord.unpack(packed)
-    except msgspec.DecodeError:
-        return AttemptRecord(number=0, at_ms=0, kind="", detail="what is stored of this attempt cannot be read")
-    return msgspec.structs.replace(record, exchange=None)
 
 
 def _changes(connection: sqlite3.Connection, after: int, limit: int) -> Iterator[_Row]:

@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from hookline.adapters.stores.books import UNFOLDED
+from hookline.adapters.stores.due import Due, by_age
+from hookline.adapters.stores.kept_event import ERASED
 from hookline.adapters.stores.sqlite import counters, lanes, queries, work_queries
-from hookline.adapters.stores.sqlite.counters import UNFOLDED
 from hookline.adapters.stores.sqlite.record import close
-from hookline.adapters.stores.sqlite.rows import ERASED, OpenRow
+from hookline.adapters.stores.sqlite.rows import OpenRow
 from hookline.adapters.stores.sqlite.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -71,14 +73,7 @@ def oldest(connection: sqlite3.Connection, endpoint_id: bytes, limit: int) -> li
     place = (endpoint_id, limit)
     pending = [open_ref(row) for row in connection.execute(queries.OLDEST_PENDING, place)]
     unconfirmed = [open_ref(row) for row in connection.execute(queries.OLDEST_UNCONFIRMED, place)]
-    found: list[OpenRef] = []
-    at = 0
-    for ref in pending:
-        while at < len(unconfirmed) and unconfirmed[at].delivery_id < ref.delivery_id:
-            found.append(unconfirmed[at])
-            at += 1
-        found.append(ref)
-    found += unconfirmed[at:]
+    found = by_age(pending, unconfirmed)
     if len(found) < limit:
         found += [open_ref(row) for row in connection.execute(queries.OLDEST_HELD, (endpoint_id, limit - len(found)))]
     return found[:limit]
@@ -173,7 +168,7 @@ def lanes_in_doubt(connection: sqlite3.Connection, after: Lane, limit: int) -> t
 
 def settle_lanes(transaction: Transaction, doubtful: Sequence[tuple[str, Lane]]) -> int:
     """Promote the lanes that the walk found stuck, if they still are; how many were promoted."""
-    due_s: lanes.Due = {}
+    due_s: Due = {}
     return sum(lanes.settle(transaction, tenant, endpoint_id, lane, due_s) for tenant, (endpoint_id, lane) in doubtful)
 
 

@@ -126,6 +126,17 @@ BEGIN
     RETURN states;
 END $$;
 
+-- Keep the keys of new events for their time, where nobody else's is kept: the first of two in a call, and in key order.
+CREATE FUNCTION hl_keep_keys(
+    p_now bigint, i_key bytea[], i_keep bigint[], i_id bytea[], i_count integer[], i_skip boolean[]
+) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO dedupe AS k (key, expires_ms, value)
+    SELECT DISTINCT ON (u.key) u.key, p_now + u.keep, u.id || int4send(u.count)
+    FROM unnest(i_key, i_keep, i_id, i_count, i_skip) WITH ORDINALITY AS u (key, keep, id, count, skip, n)
+    WHERE u.key IS NOT NULL AND NOT u.skip ORDER BY u.key, u.n
+    ON CONFLICT (key) DO UPDATE SET expires_ms = excluded.expires_ms, value = excluded.value WHERE k.expires_ms <= p_now
+$$;
+
 -- An item that goes into quarantine, or comes out of it. `how` 0: it is an event; 1: kept; 2: no room; 3: not there any
 -- more. `known`: the dedupe value of its first. A number of deliveries of -1 says that the first is in quarantine.
 CREATE FUNCTION hl_quarantine(
@@ -225,12 +236,7 @@ BEGIN
         END IF;
     END LOOP;
     IF EXISTS (SELECT 1 FROM unnest(i_key) AS u (key) WHERE u.key IS NOT NULL) THEN
-        INSERT INTO dedupe AS k (key, expires_ms, value)
-        SELECT DISTINCT ON (u.key) u.key, now_ms + u.keep, u.id || int4send(u.count)
-        FROM unnest(i_key, i_keep, i_id, i_count, skip) WITH ORDINALITY AS u (key, keep, id, count, skip, n)
-        WHERE u.key IS NOT NULL AND NOT u.skip ORDER BY u.key, u.n
-        ON CONFLICT (key) DO UPDATE SET expires_ms = excluded.expires_ms, value = excluded.value
-            WHERE k.expires_ms <= now_ms;
+        PERFORM hl_keep_keys(now_ms, i_key, i_keep, i_id, i_count, skip);
         SELECT array_agg(CASE WHEN u.skip OR substr(k.value, 1, 12) = u.id THEN u.first ELSE k.value END ORDER BY u.n),
                array_agg(u.skip OR coalesce(substr(k.value, 1, 12) <> u.id, false) ORDER BY u.n)
         INTO i_first, skip

@@ -272,12 +272,7 @@ BEGIN
                               ELSE NOT h_applied[-u.o] OR h_disable[-u.o] IS NULL END ORDER BY u.n)
         INTO skip FROM unnest(i_of) WITH ORDINALITY AS u (o, n);
         IF EXISTS (SELECT 1 FROM unnest(i_key) AS u (key) WHERE u.key IS NOT NULL) THEN
-            INSERT INTO dedupe AS k (key, expires_ms, value)
-            SELECT DISTINCT ON (u.key) u.key, now_ms + u.keep, u.id || int4send(u.count)
-            FROM unnest(i_key, i_keep, i_id, i_count, skip) WITH ORDINALITY AS u (key, keep, id, count, skip, n)
-            WHERE u.key IS NOT NULL AND NOT u.skip ORDER BY u.key, u.n
-            ON CONFLICT (key) DO UPDATE SET expires_ms = excluded.expires_ms, value = excluded.value
-                WHERE k.expires_ms <= now_ms;
+            PERFORM hl_keep_keys(now_ms, i_key, i_keep, i_id, i_count, skip);
             SELECT array_agg(u.skip OR coalesce(substr(k.value, 1, 12) <> u.id, false) ORDER BY u.n) INTO skip
             FROM unnest(i_key, i_id, skip) WITH ORDINALITY AS u (key, id, skip, n) LEFT JOIN dedupe k ON k.key = u.key;
         END IF;
