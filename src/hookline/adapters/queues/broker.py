@@ -127,7 +127,7 @@ class BrokerQueue:
 
     @property
     def hears(self) -> bool:
-        """Whether there is a connection for receiving, and it was answered lately."""
+        """Whether there is a connection for receiving, and the broker answered lately."""
         return self._hears
 
     @property
@@ -174,12 +174,12 @@ class BrokerQueue:
         """Connect, and take what comes until the connection is lost."""
         inlet = await within(CONNECT_S_MAX, self._broker.inlet())
         acknowledging = asyncio.get_running_loop().create_task(self._acknowledge(inlet))
+        self._hears = True
         try:
             while not acknowledging.done():
                 room = COMING_MAX - self._coming.qsize()
                 waiting = inlet.receive(max(1, room), RECEIVE_S)
                 received = await within(RECEIVE_S + STALLED_S, waiting)
-                self._hears = True
                 for payload, token in received:
                     await self._came(inlet, payload, token)
                 if not received:

@@ -36,13 +36,13 @@ class Outgoing:
             self._wanted.set()
 
     async def some(self) -> None:
-        """Return when something waits."""
-        while not self._waiting:
+        """Return when something waits, or somebody wants that this looks up."""
+        if not self._waiting:
             self._wanted.clear()
             await self._wanted.wait()
 
     def wake(self) -> None:
-        """Let who waits for something look up."""
+        """Let who waits in `some` go on."""
         self._wanted.set()
 
     def take(self) -> list[bytes]:
