@@ -1,4 +1,4 @@
-"""A Kafka of our own: Apache Kafka 4 from Maven's packages, one node in KRaft mode; or librdkafka's, for quick tests."""
+"""A Kafka of our own: Apache Kafka 4 from Maven's packages, one node in KRaft mode; or librdkafka's mock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ POM = Path(__file__).with_name("kafka.pom.xml")
 JARS = Path(sys.prefix) / "share" / "kafka"
 """Fetched once for an environment. Removed with it."""
 JAVA = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+FETCH = ["mvn", "-q", "-B", "--strict-checksums", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f", str(POM)]
 FETCH_S_MAX = 280
+CLUSTER = "aG9va2xpbmUtdGVzdHMtMQ"
 
 SETTINGS = """\
 process.roles=broker,controller
@@ -61,8 +63,7 @@ def jars() -> Path:
     made = Path(tempfile.mkdtemp(prefix="kafka-", dir=JARS.parent))
     try:
         fetched = subprocess.run(
-            ["mvn", "-q", "-B", "--strict-checksums", "-f", str(POM), "dependency:copy-dependencies"]
-            + ["-DincludeScope=runtime", f"-DoutputDirectory={made}"],
+            [*FETCH, f"-DoutputDirectory={made}"],
             env={**os.environ, "MAVEN_OPTS": "-XX:TieredStopAtLevel=1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -107,8 +108,7 @@ class Kafka(KafkaBroker):
         command = [*JAVA, *classes, "kafka.Kafka", str(settings)]
         super().__init__(command, folder, port, {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"})
         subprocess.run(
-            [*JAVA, *classes, "kafka.tools.StorageTool", "format"]
-            + ["-t", "aG9va2xpbmUtdGVzdHMtMQ", "-c", str(settings), "--ignore-formatted"],
+            [*JAVA, *classes, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(settings)],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
