@@ -115,6 +115,13 @@ class ServerProcess:
         """SIGCONT."""
         os.killpg(self.pid, signal.SIGCONT)
 
+    def restore(self) -> None:
+        """It runs and answers, whatever a test did to it."""
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
+        else:
+            self.start()
+
     def _end(self, number: signal.Signals, wait_s: float) -> None:
         process = self._process
         if process is None or process.poll() is not None:

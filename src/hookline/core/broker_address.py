@@ -95,6 +95,8 @@ def parse_broker_address(url: str) -> BrokerAddress:
         raise ValueError("behind the host stands the number of the database" if known.path else "it has a path")
     user, _, password = credentials.partition(":") if at else ("", "", "")
     options = _options(query)
+    if "ca_file" in options and not known.tls:
+        raise ValueError(f"ca_file is for TLS, and {scheme}:// has none")
     return BrokerAddress(
         scheme=scheme,
         hosts=_hosts(hosts, known.port),
