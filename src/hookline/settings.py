@@ -106,7 +106,10 @@ class Settings:
     queue: Annotated[
         str,
         Knob(
-            Form("redis://, rediss://, nats:// or tls:// (NATS), with user:password@host:port", parse_queue),
+            Form(
+                "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port",
+                parse_queue,
+            ),
             "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does",
         ),
     ] = ""
@@ -337,7 +340,9 @@ def load_settings(
     elif values.get("role", "all") != "all":
         raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
     elif "queue" in values:
-        raise SettingsError("HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell")
+        raise SettingsError(
+            "HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell"
+        )
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 

@@ -292,7 +292,9 @@ def connection_options(address: BrokerAddress) -> dict[str, Any]:
     """How the driver reaches the cluster. A password goes over TLS only, unless a mechanism is used that proves it
     without saying it."""
     options = {
-        "bootstrap.servers": ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts),
+        "bootstrap.servers": ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts
+        ),
         "client.id": address.name,
         "security.protocol": ("SASL_" if address.user else "") + ("SSL" if address.tls else "PLAINTEXT"),
     }
