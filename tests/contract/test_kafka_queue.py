@@ -18,7 +18,8 @@ from hookline.adapters.queues.broker import COMING_MAX, KEPT_S_MAX, BrokerQueue
 from hookline.adapters.queues.kafka import PARTITION_BYTES_MAX, KafkaBroker
 from hookline.core.broker_address import parse_broker_address
 from hookline.testing.queue_contract import TestQueue, delivery_ids, received_until
-from hookline.testing.queue_failures import Faults, TestQueueFailures as FailuresOfAll
+from hookline.testing.queue_failures import Faults
+from hookline.testing.queue_failures import TestQueueFailures as FailuresOfAll
 
 __all__ = ["TestQueue"]
 WAIT_S = 15.0
