@@ -31,6 +31,7 @@ from hookline.forms import (
     parse_instance,
     parse_networks,
     parse_public_url,
+    parse_queue,
     parse_rate,
     parse_secret_keys,
     whole,
@@ -102,7 +103,16 @@ class Settings:
             "on PostgreSQL: a name that only this process has at a time; its next start takes its leases back at once",
         ),
     ] = ""
-    queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
+    queue: Annotated[
+        str,
+        Knob(
+            Form(
+                "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port",
+                parse_queue,
+            ),
+            "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does",
+        ),
+    ] = ""
     cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
     public_url: Annotated[
         str,
@@ -329,6 +339,10 @@ def load_settings(
         values = dict(_ON_POSTGRES) | values
     elif values.get("role", "all") != "all":
         raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
+    elif "queue" in values:
+        raise SettingsError(
+            "HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell"
+        )
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 
