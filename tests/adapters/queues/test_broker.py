@@ -22,7 +22,7 @@ async def nothing() -> None:
 
 
 class MemoryBroker:
-    """Both connections to a list; `sending`, `receiving` and `connecting` may raise or never end."""
+    """Messages in a list; `sending`, `receiving` and `connecting` may raise or never end."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[bytes] = asyncio.Queue()
@@ -32,29 +32,36 @@ class MemoryBroker:
         self.sending: Callable[[], Awaitable[None]] = nothing
         self.receiving: Callable[[], Awaitable[None]] = nothing
 
-    async def outlet(self) -> MemoryBroker:
+    async def outlet(self) -> MemoryConnection:
         """`Broker.outlet`."""
         self.connects += 1
         await self.connecting()
-        return self
+        return MemoryConnection(self)
 
     inlet = outlet
 
+
+class MemoryConnection:
+    """`Outlet` and `Inlet`."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
     async def send(self, messages: Sequence[bytes]) -> None:
         """`Outlet.send`."""
-        await self.sending()
+        await self._broker.sending()
         for message in messages:
-            self.messages.put_nowait(message)
+            self._broker.messages.put_nowait(message)
 
     async def receive(self, count_max: int, wait_s: float) -> Sequence[Received]:
         """`Inlet.receive`."""
-        await self.receiving()
-        payload = await self.messages.get()
+        await self._broker.receiving()
+        payload = await self._broker.messages.get()
         return [Received(payload, len(payload))]
 
     async def acknowledge(self, tokens: Sequence[Any]) -> None:
         """`Inlet.acknowledge`."""
-        self.acknowledged += tokens
+        self._broker.acknowledged += tokens
 
     async def close(self) -> None:
         """`Outlet.close`, `Inlet.close`."""
