@@ -71,8 +71,8 @@ def delete_topic_of_kafka(server: ServerProcess) -> None:
     """The topic, and the group's offsets with it."""
     from confluent_kafka.admin import AdminClient
 
-    place = server.url.removeprefix("kafka://")
-    AdminClient({"bootstrap.servers": place, "log_level": 0}).delete_topics(["hookline-due"])["hookline-due"].result(10)
+    administrator = AdminClient({"bootstrap.servers": server.url.removeprefix("kafka://"), "log_level": 0})
+    administrator.delete_topics(["hookline-due"])["hookline-due"].result(10)
 
 
 BROKERS: dict[str, tuple[Serving, Callable[[ServerProcess], None]]] = {
