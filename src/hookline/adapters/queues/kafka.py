@@ -98,6 +98,7 @@ class KafkaBroker:
         """It could not be made: because it is there, or because we may not make topics but somebody did."""
         code = code_of(error)
         if code in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, None}:  # noqa: SLF001 - that is how they are named
+            admin.poll(0)  # what it noted meanwhile is told now
             raise BrokerError(f"{said_by(error)}; {self._last}") from None
         if code != KafkaError.TOPIC_ALREADY_EXISTS:
             found = admin.list_topics(self.topic, timeout=ANSWER_S_MAX).topics.get(self.topic)
