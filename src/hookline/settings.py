@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
 
 from hookline.forms import (
+    PROCESSES,
     SECRET_KEY_BYTES,
     Form,
     boolean,
@@ -90,11 +91,11 @@ class Settings:
     ] = False
     role: Annotated[
         str,
-        Knob(
-            one_of("all", "api", "worker"),
-            "on PostgreSQL: api accepts and serves, worker delivers; all does both",
-        ),
+        Knob(one_of("all", "api", "worker"), "on PostgreSQL: api accepts and serves, worker delivers; all does both"),
     ] = "all"
+    processes: Annotated[
+        str, Knob(PROCESSES, "on PostgreSQL: processes on this machine; auto: as demand is, up to all cores or to N")
+    ] = "1"
     instance: Annotated[
         str,
         Knob(
@@ -329,6 +330,8 @@ def load_settings(
         values = dict(_ON_POSTGRES) | values
     elif values.get("role", "all") != "all":
         raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
+    elif values.get("processes", "1") != "1":
+        raise SettingsError("HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 

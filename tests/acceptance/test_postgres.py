@@ -18,14 +18,11 @@ from typing import Any, Self
 
 import httpx2
 import pytest
+from tests.acceptance.cluster import Cluster, clustering
 from tests.acceptance.program import KEY, Program, balanced, until
 from tests.acceptance.receiver import Answer, Receiver
 from tests.servers.postgres import Postgres, serving
 
-from hookline.databases import migrate
-from hookline.settings import load_settings
-
-SECRET = base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 SILENCE_S = 20.0
 """After so long without a beat a process is dead."""
 
@@ -36,35 +33,10 @@ def server() -> Iterator[Postgres]:
     yield from serving()
 
 
-class Cluster:
-    """Programs on one database."""
-
-    def __init__(self, dsn: str, folder: Path, stack: ExitStack) -> None:
-        self.dsn = dsn
-        self._folder = folder
-        self._stack = stack
-        self._count = 0
-
-    def program(self, role: str = "all", **settings: str) -> Program:
-        """One more, not started."""
-        self._count += 1
-        more = {"db": self.dsn, "secret_key": SECRET, "role": role, "drain_s": "0"} | settings
-        program = Program(self._folder / f"{self._count}_{role}", **more)
-        self._stack.callback(program.close)
-        return program
-
-    def start(self, role: str = "all", **settings: str) -> Program:
-        """One more, ready."""
-        return self.program(role, **settings).start()
-
-
 @pytest.fixture
 def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """On a database of its own, with its schema."""
-    name = request.node.name.lower()[:50]
-    with ExitStack() as stack:
-        cluster = Cluster(server.create(name), tmp_path, stack)
-        migrate(load_settings({"HOOKLINE_DB": cluster.dsn}, directory=tmp_path))
+    with clustering(server, request.node.name, tmp_path) as cluster:
         yield cluster
 
 
