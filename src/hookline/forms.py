@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hookline.core.broker_address import parse_broker_address
+
 SECRET_KEY_BYTES: Final = 32
 PROCESSES_MAX: Final = 64
 _SQLITE: Final = "sqlite:///"
@@ -146,6 +148,12 @@ def _check_postgres(url: str) -> None:
         raise ValueError("postgresql://user:password@host:port/database is expected")
     if not parts.path.strip("/"):
         raise ValueError("it names no database")
+
+
+def parse_queue(text: str) -> str:
+    """A broker's URL, checked."""
+    parse_broker_address(text)
+    return text
 
 
 def parse_instance(text: str) -> str:

@@ -32,11 +32,12 @@ from hookline.forms import (
     parse_instance,
     parse_networks,
     parse_public_url,
+    parse_queue,
     parse_rate,
     parse_secret_keys,
     whole,
 )
-from hookline.variables import PREFIX, meant, of_kubernetes, toml_text, without_password
+from hookline.variables import PREFIX, meant, needs_postgres, of_kubernetes, toml_text, without_password
 
 __all__ = ["API_KEY", "KNOBS", "PREFIX", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
 
@@ -103,7 +104,13 @@ class Settings:
             "on PostgreSQL: a name that only this process has at a time; its next start takes its leases back at once",
         ),
     ] = ""
-    queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
+    queue: Annotated[
+        str,
+        Knob(
+            Form("redis://, rediss://, nats:// or tls:// (NATS), with user:password@host:port", parse_queue),
+            "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does",
+        ),
+    ] = ""
     cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
     public_url: Annotated[
         str,
@@ -328,10 +335,8 @@ def load_settings(
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
     if is_postgres(str(values.get("db", ""))):
         values = dict(_ON_POSTGRES) | values
-    elif values.get("role", "all") != "all":
-        raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
-    elif values.get("processes", "1") != "1":
-        raise SettingsError("HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
+    elif (reason := needs_postgres(values)) is not None:
+        raise SettingsError(reason)
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 
