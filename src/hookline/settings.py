@@ -107,7 +107,10 @@ class Settings:
     queue: Annotated[
         str,
         Knob(
-            Form("redis://, rediss://, nats:// or tls:// (NATS), with user:password@host:port", parse_queue),
+            Form(
+                "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port",
+                parse_queue,
+            ),
             "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does",
         ),
     ] = ""
