@@ -28,6 +28,16 @@ class Form:
     parse: Callable[[str], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """What is known of one setting, beside its default."""
+
+    form: Form
+    help: str
+    unit: str = ""
+    secret: bool = False
+
+
 def whole(low: int, high: int) -> Form:
     """A whole number within bounds, both included."""
 

@@ -18,6 +18,7 @@ from hookline.forms import (
     PROCESSES,
     SECRET_KEY_BYTES,
     Form,
+    Knob,
     boolean,
     is_postgres,
     not_here,
@@ -55,16 +56,6 @@ class SettingsError(ValueError):
 
 
 # ------------------------------------------------------------------------------------------------------ the table
-
-
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """What is known of one setting, beside its default."""
-
-    form: Form
-    help: str
-    unit: str = ""
-    secret: bool = False
 
 
 API_KEY = Form("8 to 256 printable ASCII characters", parse_api_key)
