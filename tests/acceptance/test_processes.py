@@ -158,9 +158,9 @@ def test_auto_follows_demand(cluster: Cluster, receiver: Receiver) -> None:
     everything is delivered once."""
     program = cluster.start(processes="auto:3", concurrency="8")
     assert list(living(program)) == ["all-1"]
-    url = receiver.url(lambda _hit, _before: Answer(wait_s=0.3))
+    url = receiver.url(lambda _hit, _before: Answer(wait_s=0.2))
     program.endpoint(url)
-    events = [{"type": "a.b", "data": n} for n in range(500)]
+    events = [{"type": "a.b", "data": n} for n in range(400)]
     program.post("/v1/events", events, status=202)
     until(lambda: len(living(program)) == 3, wait_s=30.0)
     assert sorted(living(program)) == ["all-1", "worker-1", "worker-2"]

@@ -70,13 +70,19 @@ def test_whatever_dies_nothing_is_lost(nodes: Fleet) -> None:
     dice = random.Random(SEED)
     done: Counter[str] = Counter()
     in_flight: Counter[str] = Counter()
+    took_s: Counter[str] = Counter()
     with loaded(nodes, "crash") as load:
         for trouble in of_long(dice) if LONG else [KILLS[0], KILLS[1], KILLS[3], *OF_BROKERS[: bool(QUEUE)]]:
+            began_s = time.monotonic()
             in_flight[trouble.name] += trouble.do(nodes, dice)
+            took_s[trouble.name] += time.monotonic() - began_s
             done[trouble.name] += 1
             time.sleep(dice.uniform(0.3, 1.5))
         outcome = load.finish()
-    rows = [(name, f"{times} × ({in_flight[name]} in flight)") for name, times in done.items()]
+    rows = [
+        (name, f"{times} ×, {in_flight[name]} in flight, {took_s[name]:.0f} s until it was back")
+        for name, times in done.items()
+    ]
     table(f"seed {SEED}, queue {QUEUE or 'NOTIFY'}", [*rows, *outcome.rows()])
     outcome.hold()
     assert outcome.duplicates.total() <= in_flight.total()
