@@ -15,7 +15,18 @@ CORE_NEVER = frozenset(
     | {"typer", "pydantic"}
 )
 CORE_MAY_TOO = "urllib.parse"  # of a package that also does I/O, the part that reads text
-LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "queues", "databases", "compose", "cli", "__main__")
+LAYERS = (
+    "core",
+    "ports",
+    "flow",
+    "adapters|web|testing|sdk",
+    "queues",
+    "databases",
+    "compose",
+    "processes",
+    "cli",
+    "__main__",
+)
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
 SIBLINGS = ("stores", "queues", "senders", "keys", "observers")
 DRIVERS = {
@@ -74,7 +85,7 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     assert {
         reader
         for reader in readers
-        if part(reader) not in ("compose", "databases", "queues", "cli", "settings", "key_files")
+        if part(reader) not in ("compose", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 
