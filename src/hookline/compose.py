@@ -26,12 +26,13 @@ from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.senders.http import HttpSender
+from hookline.adapters.spools.file import FileSpool
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
-from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database
+from hookline.databases import MIB, database
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -123,7 +124,9 @@ class Program:
                 delivers=settings.role != "api",
             ),
             KeptKeys(http.fetch, self.clock),
+            self._spool(),
         )
+        self.metrics.local = self.engine.intake.gauges
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -138,7 +141,7 @@ class Program:
         await self.database.check(self._keyring)
         try:
             await self.engine.start()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, SpoolUnavailable) as error:
             print(f"hookline: {error}", file=sys.stderr)
             return EXIT_REFUSED
         self.backups.clean()
@@ -238,7 +241,14 @@ class Program:
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
             sources=Sources(
-                self.store, engine.registry, catalogue, self._keyring, self.clock, engine.ids, self.public_url
+                self.store,
+                engine.registry,
+                catalogue,
+                self._keyring,
+                self.clock,
+                engine.ids,
+                self.public_url,
+                has_spool=self.settings.spool_path is not None,
             ),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
@@ -276,11 +286,25 @@ class Program:
         tls = None if self.tls is None else self.tls.context
         return Front(app, Authority({}), None, self.observer, tls=tls)
 
-    async def ready(self) -> str | None:
-        """Why this process should get no traffic, or None."""
+    async def ready(self, wanted: str | None = None) -> str | None:
+        """Why this process should get no traffic, or None; `wanted` is `in` for inbound webhooks alone."""
         if self.engine.draining:
             return "draining"
+        if wanted == "in" and self.engine.intake.takes:
+            return None
         return await self.store.check()
+
+    def _spool(self) -> FileSpool | None:
+        """Where received requests wait while the store is away; a process that takes none has none."""
+        settings = self.settings
+        if settings.spool_path is None or settings.role == "worker":
+            return None
+        return FileSpool(
+            settings.spool_path,
+            self.clock,
+            bytes_max=settings.spool_max_mib * MIB,
+            warn=lambda name, detail: self.observer.warn(name, detail=detail),
+        )
 
     async def _gauges(self) -> Gauges:
         counts = await self.store.counts(None)
