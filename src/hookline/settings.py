@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
 
 from hookline.forms import (
+    PROCESSES,
     SECRET_KEY_BYTES,
     Form,
+    Knob,
     boolean,
     is_postgres,
     not_here,
@@ -31,11 +33,12 @@ from hookline.forms import (
     parse_instance,
     parse_networks,
     parse_public_url,
+    parse_queue,
     parse_rate,
     parse_secret_keys,
     whole,
 )
-from hookline.variables import PREFIX, meant, of_kubernetes, toml_text, without_password
+from hookline.variables import PREFIX, meant, needs_postgres, of_kubernetes, toml_text, without_password
 
 __all__ = ["API_KEY", "KNOBS", "PREFIX", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
 
@@ -53,16 +56,6 @@ class SettingsError(ValueError):
 
 
 # ------------------------------------------------------------------------------------------------------ the table
-
-
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """What is known of one setting, beside its default."""
-
-    form: Form
-    help: str
-    unit: str = ""
-    secret: bool = False
 
 
 API_KEY = Form("8 to 256 printable ASCII characters", parse_api_key)
@@ -92,11 +85,11 @@ class Settings:
     ] = False
     role: Annotated[
         str,
-        Knob(
-            one_of("all", "api", "worker"),
-            "on PostgreSQL: api accepts and serves, worker delivers; all does both",
-        ),
+        Knob(one_of("all", "api", "worker"), "on PostgreSQL: api accepts and serves, worker delivers; all does both"),
     ] = "all"
+    processes: Annotated[
+        str, Knob(PROCESSES, "on PostgreSQL: processes on this machine; auto: as demand is, up to all cores or to N")
+    ] = "1"
     instance: Annotated[
         str,
         Knob(
@@ -104,7 +97,16 @@ class Settings:
             "on PostgreSQL: a name that only this process has at a time; its next start takes its leases back at once",
         ),
     ] = ""
-    queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
+    queue: Annotated[
+        str,
+        Knob(
+            Form(
+                "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port",
+                parse_queue,
+            ),
+            "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does",
+        ),
+    ] = ""
     cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
     public_url: Annotated[
         str,
@@ -313,8 +315,8 @@ def load_settings(
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
     if is_postgres(str(values.get("db", ""))):
         values = dict(_ON_POSTGRES) | values
-    elif values.get("role", "all") != "all":
-        raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
+    elif (reason := needs_postgres(values)) is not None:
+        raise SettingsError(reason)
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 

@@ -45,6 +45,8 @@ class Gauges(msgspec.Struct, frozen=True):
     """Endpoints with something that could start now."""
     runnable_oldest_s: float = 0.0
     in_flight: int = 0
+    slots: int = 0
+    """Attempts that may run at once; 0: this process makes none."""
     wal_bytes: int | None = 0
     """None: the database's log is another's business."""
     workers: int = 1
@@ -265,6 +267,7 @@ class PrometheusObserver(Collector):
             ("runnable", "Endpoints with a delivery that could start now.", gauges.runnable),
             ("runnable_oldest_seconds", "How long the oldest of these has been due.", gauges.runnable_oldest_s),
             ("in_flight", "Attempts running now.", gauges.in_flight),
+            ("slots", "Attempts that this process may run at once; 0 where it does not deliver.", gauges.slots),
             ("quarantined", "Inbound requests that wait for a person.", gauges.quarantined),
             ("workers", "Living processes that deliver, this one included where it does.", gauges.workers),
             ("stream_readers", "Readers of the live stream.", gauges.stream_readers),
