@@ -90,6 +90,11 @@ class Intake:
         """Whether requests of sources with a spool are taken even while the store is away."""
         return self.spool is not None and self.spool.takes
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way to the spool."""
+        return self._appends.busy
+
     def gauges(self) -> dict[str, float]:
         """What is spooled, for metrics."""
         state = SpoolState() if self.spool is None else self.spool.state

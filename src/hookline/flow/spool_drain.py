@@ -99,7 +99,8 @@ class SpoolDrain:
                 if self._closed:
                     return False
                 if not self._spool.state.records:
-                    self._intake.away = False  # the next request is the one that finds out
+                    # Unless something is on its way here, the next request is the one that finds out.
+                    self._intake.away = self._intake.away and self._intake.busy
                     return False
                 # While the store is away, one is enough to find out.
                 records = await self._spool.oldest(1 if self._intake.away else RECORDS_MAX, BYTES_MAX)

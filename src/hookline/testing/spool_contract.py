@@ -100,7 +100,7 @@ class TestSpool:
         await spool.close()
 
     async def test_sets_aside(self, spools: Opened) -> None:
-        """What is set aside does not wait any more, is counted, and is still counted after a restart."""
+        """What is set aside does not wait any more, not after a restart either; and it is counted, then too."""
         spool = await spools()
         await spool.append(1, numbered(0, 3))
         await spool.set_aside((await all_of(spool))[1], "nobody wants it")
@@ -109,6 +109,7 @@ class TestSpool:
         await spool.close()
         again = await spools()
         assert again.state.set_aside == 1
+        assert await waiting(again) == [b"", b"2"]
         await again.close()
 
     async def test_takes_until_it_is_closed(self, spools: Opened) -> None:

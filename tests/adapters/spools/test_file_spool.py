@@ -31,7 +31,7 @@ class Warnings(list[tuple[str, str]]):
 
 def spool_in(path: Path, *, bytes_max: int = MIB, warn: Warnings | None = None) -> FileSpool:
     """One, not started."""
-    return FileSpool(path, ToldClock(), bytes_max=bytes_max, warn=warn or Warnings())
+    return FileSpool(path, ToldClock(), bytes_max=bytes_max, warn=Warnings() if warn is None else warn)
 
 
 @pytest.fixture

@@ -333,6 +333,14 @@ class FileSpool:
         _flush_folder(folder)
         self._set_aside += 1
         self._size_bytes += len(blob)
+        assert isinstance(record.token, tuple)
+        one, place = record.token
+        descriptor = os.open(one.path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, segment.OVER, place.offset)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         self._remove([record])
 
 

@@ -19,6 +19,8 @@ MAGIC: Final = b"HOOKLINE-SPOOL\x01\n"
 SALT_BYTES: Final = 16
 HEADER_BYTES: Final = len(MAGIC) + SALT_BYTES
 MARK: Final = b"\xf7\x1e\x8b\x5d"
+OVER: Final = b"\xf7\x1e\x8b\x00"
+"""In place of the mark: the record was set aside, and does not wait any more."""
 _HEAD: Final = struct.Struct(">4sIQ16s")
 RECORD_HEAD_BYTES: Final = _HEAD.size
 PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -55,14 +57,15 @@ def encode(salt: bytes, offset: int, at_ms: int, payload: bytes) -> bytes:
     return _HEAD.pack(MARK, len(payload), at_ms, _checksum(salt, offset, at_ms, payload)) + payload
 
 
-def payload_at(salt: bytes, data: bytes, start: int, offset: int) -> tuple[Place, bytes] | None:
-    """The record at `offset` of a file of which `data` is what begins at `start`; None: no whole record is there."""
+def payload_at(salt: bytes, data: bytes, start: int, offset: int, marked: bytes = MARK) -> tuple[Place, bytes] | None:
+    """The record at `offset` of a file of which `data` is what begins at `start`; None: no whole one, `marked` so,
+    is there."""
     at = offset - start
     if at < 0 or len(data) - at < RECORD_HEAD_BYTES:
         return None
     mark, length, at_ms, checksum = _HEAD.unpack_from(data, at)
     begin = at + RECORD_HEAD_BYTES
-    if mark != MARK or length > PAYLOAD_BYTES_MAX or len(data) - begin < length:
+    if mark != marked or length > PAYLOAD_BYTES_MAX or len(data) - begin < length:
         return None
     payload = data[begin : begin + length]
     if checksum != _checksum(salt, offset, at_ms, payload):
@@ -84,6 +87,10 @@ def places(data: bytes) -> Iterator[Place | int]:
             yield found[0]
             offset = found[0].end
             continue
+        over = payload_at(salt, data, 0, offset, OVER)
+        if over is not None:
+            offset = over[0].end
+            continue
         after = _next(salt, data, offset + 1)
         yield after - offset
         offset = after
@@ -91,8 +98,8 @@ def places(data: bytes) -> Iterator[Place | int]:
 
 def _next(salt: bytes, data: bytes, offset: int) -> int:
     """Where the next whole record begins, or the end."""
-    while (offset := data.find(MARK, offset)) >= 0:
-        if payload_at(salt, data, 0, offset) is not None:
+    while (offset := data.find(MARK[:3], offset)) >= 0:
+        if any(payload_at(salt, data, 0, offset, marked) is not None for marked in (MARK, OVER)):
             return offset
         offset += 1
     return len(data)
