@@ -87,7 +87,7 @@ livenessProbe:
   timeoutSeconds: 3
   failureThreshold: 3
 readinessProbe:
-  httpGet: {path: {{ .readiness }}, port: http}
+  httpGet: {path: {{ .readiness | quote }}, port: http}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2
