@@ -148,7 +148,7 @@ def test_a_server_that_stands_still_is_left(balanced: Balanced) -> None:
     threads = [threading.Thread(target=publish) for _ in range(6)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    until(lambda: {said for _, _, said in found} == {"a", "b"})
     balanced.signal(0, signal.SIGSTOP)
     stopped = time.monotonic()
     time.sleep(LEFT_S + 3.0)
