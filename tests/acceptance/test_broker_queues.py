@@ -15,7 +15,7 @@ from tests.acceptance.program import Program, balanced, until
 from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.test_postgres import command, line_of
-from tests.servers import nats, valkey
+from tests.servers import kafka, nats, rabbitmq, valkey
 from tests.servers.postgres import Postgres, serving
 from tests.servers.process import ServerProcess
 
@@ -54,9 +54,34 @@ def purge_nats(server: ServerProcess) -> None:
     asyncio.run(delete())
 
 
+def delete_queue_of_rabbitmq(server: ServerProcess) -> None:
+    """The queue, and its consumers with it."""
+    import asyncio
+
+    import aio_pika
+
+    async def delete() -> None:
+        connection = await aio_pika.connect(server.url)
+        channel = await connection.channel()
+        await channel.queue_delete("hookline.due")
+        await connection.close()
+
+    asyncio.run(delete())
+
+
+def delete_topic_of_kafka(server: ServerProcess) -> None:
+    """The topic, and the group's offsets with it."""
+    from confluent_kafka.admin import AdminClient
+
+    place = server.url.removeprefix("kafka://")
+    AdminClient({"bootstrap.servers": place, "log_level": 0}).delete_topics(["hookline-due"])["hookline-due"].result(10)
+
+
 BROKERS: dict[str, tuple[Serving, Callable[[ServerProcess], None]]] = {
     "redis": (valkey.serving, flush_redis),
     "nats": (nats.serving, purge_nats),
+    "rabbitmq": (rabbitmq.serving, delete_queue_of_rabbitmq),
+    "kafka": (kafka.serving, delete_topic_of_kafka),
 }
 """How each is started, and how it loses all that it holds."""
 

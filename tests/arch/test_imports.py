@@ -34,6 +34,10 @@ DRIVERS = {
     "prometheus_client": "hookline.adapters.observers",
     "redis": "hookline.adapters.queues.redis",
     "nats": "hookline.adapters.queues.nats",
+    "aio_pika": "hookline.adapters.queues.rabbitmq",
+    "aiormq": "hookline.adapters.queues.rabbitmq",
+    "pamqp": "hookline.adapters.queues.rabbitmq",
+    "confluent_kafka": "hookline.adapters.queues.kafka",
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
 
