@@ -29,7 +29,7 @@ from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
-from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
 from hookline.databases import database
@@ -52,6 +52,7 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
+from hookline.spools import spool_of
 from hookline.version import __version__
 from hookline.web.address_rate import AddressRate
 from hookline.web.app import build_app, build_worker_app
@@ -131,7 +132,9 @@ class Program:
                 delivers=settings.role != "api",
             ),
             KeptKeys(http.fetch, self.clock),
+            spool_of(settings, self.clock, self.observer),
         )
+        self.metrics.local = self.engine.intake.gauges
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -147,7 +150,7 @@ class Program:
         await self.database.check(self._keyring)
         try:
             await self.engine.start()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, SpoolUnavailable) as error:
             print(f"hookline: {error}", file=sys.stderr)
             return EXIT_REFUSED
         self.backups.clean()
@@ -256,7 +259,14 @@ class Program:
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
             sources=Sources(
-                self.store, engine.registry, catalogue, self._keyring, self.clock, engine.ids, self.public_url
+                self.store,
+                engine.registry,
+                catalogue,
+                self._keyring,
+                self.clock,
+                engine.ids,
+                self.public_url,
+                has_spool=self.settings.spool_path is not None,
             ),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
@@ -293,10 +303,12 @@ class Program:
         app = build_worker_app(ready=self.ready, metrics=metrics, observer=self.observer)
         return Front(app, Authority({}), None, self.observer, tls=tls)
 
-    async def ready(self) -> str | None:
-        """Why this process should get no traffic, or None."""
+    async def ready(self, wanted: str | None = None) -> str | None:
+        """Why this process should get no traffic, or None; `wanted` is `in` for inbound webhooks alone."""
         if self.engine.draining:
             return "draining"
+        if wanted == "in" and self.engine.intake.takes:
+            return None
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
