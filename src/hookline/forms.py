@@ -147,6 +147,30 @@ def _check_postgres(url: str) -> None:
         raise ValueError("it names no database")
 
 
+def parse_cache(text: str) -> str:
+    """Where what is known already is kept."""
+    if text.lower() == "memory":
+        return "memory"
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("redis", "rediss", "memcached") or not text.isprintable() or " " in text:
+        raise ValueError
+    if parts.query or parts.fragment:
+        raise ValueError("it has a query or a fragment")
+    for server in parts.netloc.rpartition("@")[2].split(","):
+        one = urllib.parse.urlsplit("//" + server)
+        if not one.hostname:
+            raise ValueError("it names no server")
+        _ = one.port  # ValueError when it is none
+    if parts.scheme != "memcached" and "," in parts.netloc:
+        raise ValueError("it names several servers; only memcached can")
+    if parts.scheme == "memcached" and (parts.path.strip("/") or (parts.username and not parts.password)):
+        raise ValueError("memcached://host:port is expected, with user:password@ before it if need be")
+    return text
+
+
+CACHE: Final = Form("memory, redis://host:port/0, rediss://… or memcached://host:port,host:port", parse_cache)
+
+
 def parse_instance(text: str) -> str:
     """A process's name."""
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text):

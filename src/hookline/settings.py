@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
 
 from hookline.forms import (
+    CACHE,
     SECRET_KEY_BYTES,
     Form,
     boolean,
@@ -103,7 +104,7 @@ class Settings:
         ),
     ] = ""
     queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
-    cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
+    cache: Annotated[str, Knob(CACHE, "where what is known is kept; a server is for all processes; empty: memory")] = ""
     public_url: Annotated[
         str,
         Knob(
