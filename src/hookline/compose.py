@@ -186,6 +186,7 @@ class Program:
                 url=url,
                 public_url=self.public_url,
                 db=setting_shown(settings, "db"),
+                queue=setting_shown(settings, "queue") or "store",
                 role=settings.role,
                 version=__version__,
             )
@@ -357,6 +358,7 @@ async def _run(settings: Settings) -> int:
         try:
             return await program.run()
         finally:
+            await program.database.close()
             program.logs.close()
 
 

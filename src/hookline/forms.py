@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hookline.core.broker_address import parse_broker_address
+
 SECRET_KEY_BYTES: Final = 32
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -68,15 +70,6 @@ def boolean() -> Form:
         return words[text.lower()]
 
     return Form("true or false", parse)
-
-
-def not_here(what: str) -> Form:
-    """A setting whose part is not built yet: only empty."""
-
-    def parse(_: str) -> str:
-        raise ValueError(f"this version has no {what} yet")
-
-    return Form("empty", parse)
 
 
 def parse_host(text: str) -> str:
@@ -169,6 +162,15 @@ def parse_cache(text: str) -> str:
 
 
 CACHE: Final = Form("memory, redis://host:port/0, rediss://… or memcached://host:port,host:port", parse_cache)
+
+
+def parse_queue(text: str) -> str:
+    """A broker's URL, checked."""
+    parse_broker_address(text)
+    return text
+
+
+QUEUE: Final = Form("redis://, rediss://, nats:// or tls:// (NATS), with user:password@host:port", parse_queue)
 
 
 def parse_instance(text: str) -> str:

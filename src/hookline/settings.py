@@ -16,11 +16,11 @@ from typing import Annotated, Final, get_args, get_type_hints
 
 from hookline.forms import (
     CACHE,
+    QUEUE,
     SECRET_KEY_BYTES,
     Form,
     boolean,
     is_postgres,
-    not_here,
     number,
     one_of,
     parse_api_key,
@@ -103,7 +103,9 @@ class Settings:
             "on PostgreSQL: a name that only this process has at a time; its next start takes its leases back at once",
         ),
     ] = ""
-    queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
+    queue: Annotated[
+        str, Knob(QUEUE, "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does")
+    ] = ""
     cache: Annotated[str, Knob(CACHE, "where what is known is kept; a server is for all processes; empty: memory")] = ""
     public_url: Annotated[
         str,
@@ -330,6 +332,8 @@ def load_settings(
         values = dict(_ON_POSTGRES) | values
     elif values.get("role", "all") != "all":
         raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
+    elif "queue" in values:
+        raise SettingsError("HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell")
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 

@@ -23,8 +23,12 @@ def toml_text(value: object) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """An address without what it says of its user."""
-    return re.sub(r"://[^/]*@", "://***@", url)
+    """An address without what it says of its user. One of a database or a broker may be mistaken in any way: there all
+    before the last @ may be a password, and so may what stands behind the ?."""
+    if url.startswith(("http", "sqlite:")):
+        return re.sub(r"://[^/]*@", "://***@", url)
+    url = re.sub(r"://.*@", "://***@", url, flags=re.DOTALL)
+    return re.sub(r"((?:password|token|secret)[a-z_]*=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 def meant(name: str, variable: str, known: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from hookline.testing.cache_contract import TTL_S, Wait, new_key
 pytest.importorskip("emcache")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def memcached() -> Iterator[Memcached]:
     """The server."""
     yield from serving()
@@ -48,7 +48,7 @@ def wait() -> Wait:
 async def test_a_server_that_was_restarted_is_found_again_at_once(memcached: Memcached, cache: MemcachedCache) -> None:
     """While the server is away the cache says so; when it is back the next question is answered."""
     await cache.set(new_key(), b"x", TTL_S)
-    memcached.stop()
+    memcached.kill()
     with pytest.raises((CacheUnavailable, TimeoutError)):
         await asyncio.wait_for(cache.get(new_key()), 0.2)
     with pytest.raises((CacheUnavailable, TimeoutError)):

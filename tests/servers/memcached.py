@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import os
-import signal
+import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from tests.acceptance.program import free_port, needs
-
-WAIT_S = 20.0
+from tests.servers.process import ServerProcess, missing, temporary_folder
 
 
-class Memcached:
-    """One server, started, on the same port for as long as it is used. It keeps nothing when it ends."""
+def program() -> Path:
+    """Where it is. Without it or the client the test is skipped on a person's machine, and fails in CI."""
+    found = shutil.which("memcached")
+    if found is None or importlib.util.find_spec("emcache") is None:
+        missing("memcached is not here: it is Debian's package memcached, and `make dev` installs emcache")
+    return Path(found)
 
-    def __init__(self, *, memory_mib: int = 64) -> None:
-        self.port = free_port()
-        self.url = f"memcached://127.0.0.1:{self.port}"
-        self._command = [needs("memcached"), "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1"]
-        self._command += ["-m", str(memory_mib)]
-        if os.getuid() == 0:
-            self._command += ["-u", "nobody"]
-        self._process: subprocess.Popen[bytes] | None = None
+
+class Memcached(ServerProcess):
+    """One server, started; it keeps nothing over a restart."""
+
+    def __init__(self, folder: Path, binary: Path, *, memory_mib: int = 64) -> None:
+        super().__init__(folder)
+        self._binary = binary
+        self._memory_mib = memory_mib
         self.start()
 
-    def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end_s = time.monotonic() + WAIT_S
-        while True:
-            with contextlib.suppress(OSError):
-                if self.ask("version").startswith(b"VERSION"):
-                    return
-            assert self._process.poll() is None, f"memcached ended with {self._process.returncode}"
-            assert time.monotonic() < end_s
-            time.sleep(0.02)
+    @property
+    def words(self) -> list[str]:
+        """The command line."""
+        words = [str(self._binary), "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1"]
+        words += ["-m", str(self._memory_mib)]
+        return [*words, "-u", "nobody"] if os.getuid() == 0 else words
+
+    @property
+    def url(self) -> str:
+        """How it is reached."""
+        return f"memcached://127.0.0.1:{self.port}"
 
     def ask(self, command: str) -> bytes:
         """The first line of the answer to a command that has no value."""
@@ -51,28 +52,13 @@ class Memcached:
         """Forget everything."""
         assert self.ask("flush_all").startswith(b"OK")
 
-    def stall(self) -> None:
-        """It takes connections, and answers nothing any more."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """After `stall`."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
 
 def serving(*, memory_mib: int = 64) -> Iterator[Memcached]:
     """A server for as long as a fixture lives."""
-    server = Memcached(memory_mib=memory_mib)
-    try:
-        yield server
-    finally:
-        server.stop()
+    binary = program()
+    with temporary_folder("memcached") as folder:
+        server = Memcached(folder, binary, memory_mib=memory_mib)
+        try:
+            yield server
+        finally:
+            server.kill()
