@@ -70,6 +70,9 @@ def test_every_field_is_a_knob_with_help_and_a_usable_default(tmp_path: Path) ->
         ("GRACE_S", "65", 65.0),
         ("LOG_FORMAT", "json", "json"),
         ("QUEUE", "", ""),
+        ("CACHE", "Memory", "memory"),
+        ("CACHE", "rediss://me:secret@h:6380/1", "rediss://me:secret@h:6380/1"),
+        ("CACHE", "memcached://h:1,i:2", "memcached://h:1,i:2"),
     ],
 )
 def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, expected: object) -> None:
@@ -91,7 +94,12 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("DB", "sqlite:///:memory:", "not durable"),
         ("DB", "sqlite://x.db", "sqlite:/// and a path"),
         ("QUEUE", "amqp://h", "no message broker"),
-        ("CACHE", "redis://h", "no cache server"),
+        ("CACHE", "http://h", "memory, redis://"),
+        ("CACHE", "redis://me:hunter2@h:x", "'redis://***@h:x' cannot be used"),
+        ("CACHE", "redis://me:hunter2@h,i", "only memcached can"),
+        ("CACHE", "redis://h?password=hunter2", "it has a query"),
+        ("CACHE", "redis://", "it names no server"),
+        ("CACHE", "memcached://me@h", "memcached://host:port is expected"),
         ("KEY", "short", "HOOKLINE_KEY='***' cannot be used; allowed: 8 to 256 printable ASCII"),
         ("KEY", "ключключ", "'***'"),
         ("SECRET_KEY", "c2hvcnQ=", "'***' cannot be used (key number 1 has 5 bytes)"),

@@ -318,7 +318,6 @@ class Program:
             workers=1 if self.engine.follow is None else self.engine.follow.workers,
         )
 
-
     def _cache_gauges(self) -> CacheGauges:
         cache = self.caching.cache
         counts = cache.counts

@@ -225,11 +225,7 @@ class Settings:
     ] = "auto"
     drain_s: Annotated[
         float,
-        Knob(
-            number(0, 600),
-            "at a stop: not ready but still accepting, for so long; on PostgreSQL 5 unless it is set",
-            "seconds",
-        ),
+        Knob(number(0, 600), "at a stop: not ready but accepting, so long; on PostgreSQL 5 unless set", "seconds"),
     ] = 0.0
     grace_s: Annotated[
         float, Knob(number(65, 3600), "at a stop: attempts in flight may end, for so long", "seconds")
@@ -333,7 +329,9 @@ def load_settings(
     elif values.get("role", "all") != "all":
         raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
     elif "queue" in values:
-        raise SettingsError("HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell")
+        raise SettingsError(
+            "HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell"
+        )
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 

@@ -70,7 +70,9 @@ def test_urls(url: str, found: object) -> None:
     assert parse(url) == found
 
 
-@pytest.mark.parametrize("url", ["memcached://", "redis://one", "memcached://one/2", "memcached://me@one", "memcached://one:x"])
+@pytest.mark.parametrize(
+    "url", ["memcached://", "redis://one", "memcached://one/2", "memcached://me@one", "memcached://one:x"]
+)
 def test_urls_that_are_none(url: str) -> None:
     """What names no server is refused."""
     with pytest.raises(ValueError):

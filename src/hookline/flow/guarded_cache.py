@@ -1,8 +1,8 @@
 """The cache as the flow asks it: never in the way.
 
 A cache server that is away or slow costs one question `TIMEOUT_S` each `BYPASS_S`, and nobody else anything: until it
-answers again the cache is empty. What lies on a server is sealed with HOOKLINE_SECRET_KEY and bound to its key, and keys
-are digests under it: who can read the server learns nothing, who can write it cannot make us believe anything, and
+answers again the cache is empty. What lies on a server is sealed with HOOKLINE_SECRET_KEY and bound to its key, and
+keys are digests under it: who can read the server learns nothing, who can write it cannot make us believe anything, and
 installations that share a server do not meet.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -24,6 +25,9 @@ from hookline.ports.observer import Observer
 
 TIMEOUT_S: Final = 0.1
 BYPASS_S: Final = 1.0
+CLOCKS_S: Final = 5.0
+"""The clocks of processes may differ by so much."""
+_UNTIL_BYTES: Final = 8
 _PURPOSE: Final = b"hookline cache 1"
 _PREFIX: Final = b"hookline:"
 _DIGEST_BYTES: Final = 24
@@ -49,8 +53,8 @@ class CacheCounts(msgspec.Struct):
 
 
 class GuardedCache:
-    """A `ports.cache.Cache` that raises nothing and takes any bytes for a key: `use:…`. Where the cache does not answer,
-    `get` finds nothing, `add` is False and `charge` returns nothing at all."""
+    """A `ports.cache.Cache` that raises nothing and takes any bytes for a key: `use:…`. Where the cache does not
+    answer, `get` finds nothing, `add` is False and `charge` returns nothing at all."""
 
     def __init__(
         self,
@@ -91,14 +95,14 @@ class GuardedCache:
     async def set(self, key: bytes, value: bytes, ttl_s: float) -> None:
         """See `Cache`."""
         name = self._name(key)
-        sealed = self._seal(name, value)
+        sealed = self._seal(name, value, ttl_s)
         await self._asked(lambda: self._cache.set(name, sealed, ttl_s), None)
 
     async def add(self, key: bytes, value: bytes, ttl_s: float) -> bool:
         """See `Cache`."""
         name = self._name(key)
-        sealed = self._seal(name, value)
-        return await self._asked(lambda: self._cache.add(name, sealed, ttl_s), False)
+        sealed = self._seal(name, value, ttl_s)
+        return await self._asked(lambda: self._cache.add(name, sealed, ttl_s), otherwise=False)
 
     async def delete(self, key: bytes) -> None:
         """See `Cache`."""
@@ -159,20 +163,25 @@ class GuardedCache:
         digest = hmac.digest(self._digest_key, key, "sha256")[:_DIGEST_BYTES]
         return _PREFIX + base64.urlsafe_b64encode(digest)
 
-    def _seal(self, name: bytes, value: bytes) -> bytes:
+    def _seal(self, name: bytes, value: bytes, ttl_s: float) -> bytes:
         if self._keyring is None:
             return value
-        return self._keyring.seal(name + value, self._clock.random_bytes(NONCE_BYTES))
+        until = (self._clock.wall_ms() + math.ceil(ttl_s * 1000)).to_bytes(_UNTIL_BYTES)
+        return self._keyring.seal(name + until + value, self._clock.random_bytes(NONCE_BYTES))
 
     def _open(self, name: bytes, found: bytes) -> bytes | None:
-        """None: it was not sealed by us, or for another key."""
+        """None: it was not sealed by us, or for another key, or for a time that is over."""
         if self._keyring is None:
             return found
         try:
             opened = self._keyring.open(found)
         except ValueError:
             return None
-        return opened[len(name) :] if opened.startswith(name) else None
+        size = len(name) + _UNTIL_BYTES
+        if len(opened) < size or not opened.startswith(name):
+            return None
+        until_ms = int.from_bytes(opened[len(name) : size])
+        return opened[size:] if self._clock.wall_ms() < until_ms + CLOCKS_S * 1000 else None
 
 
 def use_of(key: bytes) -> str:

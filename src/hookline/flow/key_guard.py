@@ -1,7 +1,7 @@
 """What is asked of an issued key beyond that it is known: its end and its rates; and when it was last used.
 
-Rates are held in memory, by this process, or shared with others through the cache. Uses are noted in memory and written together, so `last_used_at` is true to
-within `FLUSH_S`.
+Rates are held in memory, by this process, or shared with others through the cache. Uses are noted in memory and written
+together, so `last_used_at` is true to within `FLUSH_S`.
 """
 
 from __future__ import annotations

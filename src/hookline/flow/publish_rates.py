@@ -1,5 +1,5 @@
-"""How fast a tenant may publish: a bucket for each tenant with a rate, in events: of this process, or shared with others
-through the cache."""
+"""How fast a tenant may publish: a bucket for each tenant with a rate, in events; of this process, or shared with
+others through the cache."""
 
 from __future__ import annotations
 

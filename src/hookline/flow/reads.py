@@ -1,8 +1,8 @@
 """Answers to reads that are kept: of events, of event types, of delivered deliveries. Never of state that changes.
 
 An event changes once, when its payload is erased; an event type with the registry's version, which is part of its key;
-a delivered delivery never. (A failed or discarded one can be opened again, so it is always asked for.) An erasure puts a
-mark where the answer was, on which nobody who read before can put his answer any more; and it raises a number in the
+a delivered delivery never. (A failed or discarded one can be opened again, so it is always asked for.) An erasure puts
+a mark where the answer was, on which nobody who read before can put his answer any more; and it raises a number in the
 store that every process follows, so that without the mark (a cache that was away, or one of each process) an older
 answer counts no longer than `FRESH_S`. A process that does not know how the store stands asks it.
 """

@@ -1,6 +1,6 @@
-"""A cache on memcached. It has no scripts and tells no time finer than a second: a bucket is charged by compare and swap,
-in the wall clock of who charges. Clocks that differ make a bucket unfair between processes, not larger: whoever is ahead
-sees it fuller, and what he takes the others see."""
+"""A cache on memcached. It has no scripts and tells no time finer than a second: a bucket is charged by compare and
+swap, in the wall clock of who charges. Clocks that differ make a bucket unfair between processes, not larger: whoever
+is ahead sees it fuller, and what he takes the others see."""
 
 from __future__ import annotations
 

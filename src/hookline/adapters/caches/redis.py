@@ -49,7 +49,7 @@ class RedisCache:
             socket_connect_timeout=SOCKET_S,
             retry=Retry(NoBackoff(), 0),
         )
-        self._client: Redis[bytes] | None = Redis.from_pool(pool)
+        self._client: Redis | None = Redis.from_pool(pool)
         self._charge = self._client.register_script(_CHARGE)
 
     @property
@@ -60,10 +60,10 @@ class RedisCache:
     async def get(self, key: bytes) -> bytes | None:
         """See `Cache`."""
         try:
-            found: bytes | None = await self._open().get(key)
+            found = await self._open().get(key)
         except (RedisError, OSError) as error:
             raise _unavailable(error) from None
-        return found
+        return found if isinstance(found, bytes) else None
 
     async def set(self, key: bytes, value: bytes, ttl_s: float) -> None:
         """See `Cache`."""
@@ -111,7 +111,7 @@ class RedisCache:
         if client is not None:
             await client.aclose()
 
-    def _open(self) -> Redis[bytes]:
+    def _open(self) -> Redis:
         if self._client is None:
             raise CacheUnavailable("the cache is closed")
         return self._client

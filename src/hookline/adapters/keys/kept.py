@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -144,7 +144,7 @@ class KeptKeys:
     async def close(self) -> None:
         """See `ports.keys`."""
         self._closed = True
-        flights = [*self._flights.values(), *self._alone, *self._sharing]
+        flights: list[asyncio.Future[Any]] = [*self._flights.values(), *self._alone, *self._sharing]
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
