@@ -97,6 +97,7 @@ def never_after(told_s: float, wait_s: float, ask: Any) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.rule(n=30)
 @pytest.mark.parametrize("pair", KINDS, indirect=True)
 def test_nothing_stale_is_told(pair: Pair, receiver: Receiver) -> None:
     """What one process erases, retries or changes the other does not tell as it was: a retried delivery never, an

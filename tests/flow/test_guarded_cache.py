@@ -11,7 +11,7 @@ import pytest
 from hookline.adapters.caches.memory import MemoryCache
 from hookline.core.endpoint import RateSpec
 from hookline.core.secret import Keyring
-from hookline.flow.guarded_cache import BYPASS_S, TIMEOUT_S, GuardedCache
+from hookline.flow.guarded_cache import ASKING_MAX, BYPASS_S, TIMEOUT_S, GuardedCache
 from hookline.ports.cache import VALUE_BYTES_MAX, CacheUnavailable, Charge
 from hookline.testing.clock import ToldClock
 from tests.flow.rig import SilentObserver
@@ -121,6 +121,22 @@ async def test_a_stalled_server_delays_few_and_shortly(cache: GuardedCache, serv
     clock.advance(BYPASS_S)
     await asyncio.gather(*(cache.get(b"event:x") for _ in range(20)))
     assert server.asked == asked + 1
+
+
+async def test_a_crowd_is_no_failure(cache: GuardedCache, server: Server) -> None:
+    """Where very many ask at once only so many are passed on, the others find nothing; what must be said is said."""
+    server.hangs = True
+    crowd = [asyncio.create_task(cache.get(b"event:x")) for _ in range(ASKING_MAX + 10)]
+    await asyncio.sleep(0)
+    assert (server.asked, cache.counts.bypassed) == (ASKING_MAX, 10)
+    assert cache.counts.errors == 0
+    server.hangs = False
+    await cache.set(b"event:x", b"1", 60)
+    assert server.asked == ASKING_MAX + 1
+    for asking in crowd:
+        asking.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    assert await cache.get(b"event:x") == b"1"
 
 
 async def test_a_cancelled_probe_is_not_the_last(cache: GuardedCache, server: Server, clock: ToldClock) -> None:

@@ -82,6 +82,7 @@ async def test_a_tenant_gets_nothing_of_another(nodes: tuple[Node, Node]) -> Non
     assert one.asked == 9
 
 
+@pytest.mark.rule(n=30)
 async def test_an_erased_event_is_gone_everywhere_at_once(nodes: tuple[Node, Node], clock: ToldClock) -> None:
     """Where the cache is shared no process gives the payload after the erasure was answered."""
     one, other = nodes
@@ -108,6 +109,7 @@ async def test_an_answer_from_before_the_erasure_is_not_kept(nodes: tuple[Node, 
         clock.advance(ERASED_S + TTL_S)
 
 
+@pytest.mark.rule(n=30)
 async def test_without_the_mark_an_erasure_counts_when_it_is_known(clock: ToldClock) -> None:
     """Processes with caches of their own give no answer from before an erasure that they have seen in the store."""
     truth = {"event": "payload"}
@@ -140,6 +142,7 @@ async def test_who_does_not_know_how_the_store_stands_asks_it(nodes: tuple[Node,
     assert await one.reads.event_type("acme", "order.created", one.make) == b"changed"
 
 
+@pytest.mark.rule(n=30)
 async def test_an_event_type_changes_with_the_registry(nodes: tuple[Node, Node]) -> None:
     """An answer by an older version of the configuration is never given by a process that knows a newer one."""
     one, other = nodes

@@ -28,6 +28,8 @@ BYPASS_S: Final = 1.0
 CLOCKS_S: Final = 5.0
 """The clocks of processes may differ by so much."""
 _UNTIL_BYTES: Final = 8
+ASKING_MAX: Final = 64
+"""Questions to a server at once; what is more is asked of the store."""
 _PURPOSE: Final = b"hookline cache 1"
 _PREFIX: Final = b"hookline:"
 _DIGEST_BYTES: Final = 24
@@ -77,6 +79,7 @@ class GuardedCache:
         self._bypass_s = bypass_s
         self._bypassed_until_s = float("-inf")
         self._failing = self._probing = False
+        self._asking = 0
         self.counts = CacheCounts(Counter(), Counter())
 
     @property
@@ -87,7 +90,7 @@ class GuardedCache:
     async def get(self, key: bytes) -> bytes | None:
         """See `Cache`."""
         name = self._name(key)
-        found = await self._asked(lambda: self._cache.get(name), None)
+        found = await self._asked(lambda: self._cache.get(name), None, waives=True)
         value = None if found is None else self._open(name, found)
         (self.counts.misses if value is None else self.counts.hits)[use_of(key)] += 1
         return value
@@ -102,7 +105,7 @@ class GuardedCache:
         """See `Cache`."""
         name = self._name(key)
         sealed = self._seal(name, value, ttl_s)
-        return await self._asked(lambda: self._cache.add(name, sealed, ttl_s), otherwise=False)
+        return await self._asked(lambda: self._cache.add(name, sealed, ttl_s), otherwise=False, waives=True)
 
     async def delete(self, key: bytes) -> None:
         """See `Cache`."""
@@ -121,22 +124,32 @@ class GuardedCache:
 
     # ------------------------------------------------------------------------------------------- never in the way
 
-    async def _asked(self, ask: Callable[[], Awaitable[T]], otherwise: T) -> T:
-        if self._failing and (self._probing or self._clock.monotonic_s() < self._bypassed_until_s):
+    async def _asked(self, ask: Callable[[], Awaitable[T]], otherwise: T, *, waives: bool = False) -> T:
+        """`waives`: where many ask at once the question is not asked; they would be so slow that the server looked as
+        if it failed."""
+        if self._keyring is None:
+            return await self._answered(ask(), otherwise)
+        if (self._failing and (self._probing or self._clock.monotonic_s() < self._bypassed_until_s)) or (
+            waives and self._asking >= ASKING_MAX
+        ):
             self.counts.bypassed += 1
             return otherwise
         self._probing = self._failing
+        self._asking += 1
         try:
-            if self._keyring is None:
-                answer = await ask()
-            else:
-                async with asyncio.timeout(self._timeout_s):
-                    answer = await ask()
-        except CacheUnavailable as error:
-            self._failed(str(error))
-            return otherwise
+            async with asyncio.timeout(self._timeout_s):
+                return await self._answered(ask(), otherwise)
         except TimeoutError:
             self._failed(f"no answer within {self._timeout_s:g} s")
+            return otherwise
+        finally:
+            self._asking -= 1
+
+    async def _answered(self, asked: Awaitable[T], otherwise: T) -> T:
+        try:
+            answer = await asked
+        except CacheUnavailable as error:
+            self._failed(str(error))
             return otherwise
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, nobody is to fail for a cache
             self._failed(repr(error)[:200])

@@ -42,8 +42,8 @@ class SharedRates:
             owed.rate, owed.count = rate, owed.count + count
         elif count > 0 and len(self._owed) < OWED_MAX:
             self._owed[key] = _Owed(buckets, name, rate, count)
-            if self._charging is None:
-                self._charging = asyncio.get_running_loop().create_task(self._charge())
+        if self._charging is None and self._owed:
+            self._charging = asyncio.get_running_loop().create_task(self._charge())
 
     async def _charge(self) -> None:
         """Charge until nothing is owed."""
