@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import signal
 import socket
@@ -45,6 +44,7 @@ from hookline.flow.route import matches
 from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
+from hookline.garbage import Garbage, tune
 from hookline.key_files import operator_key, secret_keys
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
@@ -63,7 +63,6 @@ from hookline.web.tls import TlsError, TlsFiles
 
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
-GC_AFTER_OBJECTS: Final = 20_000
 SWITCH_S: Final = 0.001
 """After so long the loop's thread lets the writer's have its turn, which has one after each statement of a commit: with
 the interpreter's 5 ms a commit under load waits longer for its turns than for the disk."""
@@ -163,16 +162,14 @@ class Program:
             return EXIT_REFUSED
         self._signals()
         watching = None if self.tls is None else asyncio.create_task(self.tls.watch(self.observer, self.clock.sleep))
-        # What lives now lives as long as the process: the collector need not look at it again, and what an event
-        # makes is freed by counting references, so looking seldom is enough.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_AFTER_OBJECTS, 20, 50)
+        tune()
+        searching = asyncio.create_task(Garbage(self.engine.accept.active, self.clock.monotonic_s).run())
         if self.key_created:
             # Shown once; from now on it is read from its file.
             print(f"hookline: new API key {self._key} (kept in {settings.key_path})", file=sys.stderr)
         self._say_where()
         await self._ended.wait()
+        searching.cancel()
         if watching is not None:
             watching.cancel()
         return await self._drain()

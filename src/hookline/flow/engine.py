@@ -161,6 +161,7 @@ class Engine:
         self.registry.watch(self._endpoint_changed)
         self.follow = self._follow() if bounds.shared else None
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
+        self.upkeep.publishing = self.accept.active
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
 
