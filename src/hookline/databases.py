@@ -1,5 +1,5 @@
-"""What HOOKLINE_DB names: SQLite, or PostgreSQL with the queue that goes with it, its own or `hookline.queues`'. Each is
-imported when it is chosen.
+"""What HOOKLINE_DB names: SQLite, or PostgreSQL with the queue that goes with it, its own or that of `hookline.queues`.
+Each is imported when it is chosen.
 
 database(settings)      what a server needs of it, before and while it runs
 migrations, migrate     the schema's state, for `hookline migrate`

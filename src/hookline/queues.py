@@ -1,7 +1,7 @@
 """What HOOKLINE_QUEUE names: a broker for hints between processes. Each adapter is imported when it is chosen.
 
-    require     refuse to start without the driver
-    queue       the queue, not connected: a broker that is away at the start is no reason not to start
+require     refuse to start without the driver
+queue       the queue, not connected: a broker that is away at the start is no reason not to start
 """
 
 from __future__ import annotations

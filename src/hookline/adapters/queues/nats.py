@@ -233,7 +233,7 @@ class _Client(Client):
         """What went wrong last; the driver would print it."""
         self.last = error
 
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if self._needs_tls and initial_connection:
             if not (info.get("tls_required") or info.get("tls_available")):
                 raise BrokerError("the server offers no TLS")
