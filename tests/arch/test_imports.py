@@ -15,13 +15,14 @@ CORE_NEVER = frozenset(
     | {"typer", "pydantic"}
 )
 CORE_MAY_TOO = "urllib.parse"  # of a package that also does I/O, the part that reads text
-LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "queues", "databases", "compose", "cli", "__main__")
+LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "caches|queues", "databases", "compose", "cli", "__main__")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
-SIBLINGS = ("stores", "queues", "senders", "keys", "observers")
+SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers")
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",
-    "redis": "hookline.adapters.queues.redis",
+    "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis"),
+    "emcache": "hookline.adapters.caches.memcached",
     "nats": "hookline.adapters.queues.nats",
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
@@ -70,7 +71,7 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     assert {
         reader
         for reader in readers
-        if part(reader) not in ("compose", "databases", "queues", "cli", "settings", "key_files")
+        if part(reader) not in ("compose", "caches", "databases", "queues", "cli", "settings", "key_files")
     } == set()
 
 
