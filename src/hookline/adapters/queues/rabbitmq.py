@@ -160,14 +160,14 @@ class RabbitOutlet:
                 await self._channel.connection.ready()
         except TimeoutError:
             raise BrokerError("the broker takes nothing: it is short of memory or disk") from None
-        await self._broker.answer(self._sent(messages))
+        for start in range(0, len(messages), CONFIRMS_MAX):
+            await self._broker.answer(self._sent(messages[start : start + CONFIRMS_MAX]))
 
     async def _sent(self, messages: Sequence[bytes]) -> None:
-        for start in range(0, len(messages), CONFIRMS_MAX):
-            sending = [self._confirmed(message) for message in messages[start : start + CONFIRMS_MAX]]
-            for result in await asyncio.gather(*sending, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
+        sending = [self._confirmed(message) for message in messages]
+        for result in await asyncio.gather(*sending, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _confirmed(self, message: bytes) -> None:
         await self._channel.basic_publish(
