@@ -88,6 +88,7 @@ def test_whatever_dies_nothing_is_lost(nodes: Fleet) -> None:
     assert outcome.duplicates.total() <= in_flight.total()
 
 
+@pytest.mark.skipif(not LONG, reason="standing still takes half a minute: make cluster-crash")
 @pytest.mark.rule(n=16)
 @pytest.mark.timeout(300)
 def test_who_stands_still_stops_nobody(nodes: Fleet) -> None:
@@ -139,17 +140,17 @@ def _taken_back(nodes: Fleet) -> bool:
 @pytest.mark.rule(n=18)
 @pytest.mark.timeout(300)
 def test_a_rolling_restart_is_not_noticed(nodes: Fleet) -> None:
-    """Every node is stopped in order and started again under load: each ends with 0, no publish fails, nothing is lost,
-    nothing comes twice."""
+    """Every node (in the short form half of them) is stopped in order and started again under load: each ends with 0,
+    no publish fails, nothing is lost, nothing comes twice."""
     with loaded(nodes, "roll") as load:
-        for pair in zip(nodes.apis, nodes.workers, strict=True):
+        for pair in list(zip(nodes.apis, nodes.workers, strict=True))[: 2 if LONG else 1]:
             for node in pair:
                 os.kill(node.pid, signal.SIGTERM)
             assert [node.end() for node in pair] == [0, 0]
             for node in pair:
                 node.launch()
             back(list(pair))
-            time.sleep(AWAY_S + 1.0)  # nginx has found out that it is back
+            time.sleep(AWAY_S + 1.0 if LONG else 1.0)  # before the next: nginx has found out that it is back
         outcome = load.finish()
     table("every node restarted in order", outcome.rows())
     outcome.hold()
