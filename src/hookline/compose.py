@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import signal
 import socket
@@ -24,13 +23,14 @@ import uvloop
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
-from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
+from hookline.adapters.observers.prometheus import CacheGauges, Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
-from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
 from hookline.databases import database
@@ -40,11 +40,13 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
+from hookline.garbage import Garbage, tune
 from hookline.key_files import operator_key, secret_keys
 from hookline.place import Place
 from hookline.ports.clock import Clock
@@ -52,8 +54,9 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
+from hookline.spools import spool_of
 from hookline.version import __version__
-from hookline.web.address_rate import AddressRate
+from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
@@ -65,7 +68,6 @@ from hookline.web.tls import TlsError, TlsFiles
 
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
-GC_AFTER_OBJECTS: Final = 20_000
 SWITCH_S: Final = 0.001
 """After so long the loop's thread lets the writer's have its turn, which has one after each statement of a commit: with
 the interpreter's 5 ms a commit under load waits longer for its turns than for the disk."""
@@ -95,6 +97,7 @@ class Program:
         self.database = database(settings)
         self._key, self.key_created = ("", False) if settings.role == "worker" else operator_key(settings)
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
+        self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         networks = Networks(settings.allow_networks)
         http = HttpSender(
@@ -131,8 +134,12 @@ class Program:
                 shared=settings.on_postgres,
                 delivers=settings.role != "api",
             ),
-            KeptKeys(http.fetch, self.clock),
+            KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
+            spool_of(settings, self.clock, self.observer),
+            self.caching.buckets,
         )
+        self.metrics.local = self.engine.intake.gauges
+        self.reads = Reads(self.caching.cache, self.clock, standing(self.engine.registry, self.engine.follow))
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -148,7 +155,7 @@ class Program:
         await self.database.check(self._keyring)
         try:
             await self.engine.start()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, SpoolUnavailable) as error:
             print(f"hookline: {error}", file=sys.stderr)
             return EXIT_REFUSED
         self.backups.clean()
@@ -172,11 +179,8 @@ class Program:
             return EXIT_REFUSED
         self._signals()
         watching = None if self.tls is None else asyncio.create_task(self.tls.watch(self.observer, self.clock.sleep))
-        # What lives now lives as long as the process: the collector need not look at it again, and what an event
-        # makes is freed by counting references, so looking seldom is enough.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_AFTER_OBJECTS, 20, 50)
+        tune()
+        searching = asyncio.create_task(Garbage(self.engine.accept.active, self.clock.monotonic_s).run())
         if self.key_created:
             # Shown once; from now on it is read from its file.
             print(f"hookline: new API key {self._key} (kept in {settings.key_path})", file=sys.stderr)
@@ -185,6 +189,7 @@ class Program:
             self.place.when_parent_ends(self._ended.set)
             self.place.serves()
         await self._ended.wait()
+        searching.cancel()
         if watching is not None:
             watching.cancel()
         return await self._drain()
@@ -219,6 +224,8 @@ class Program:
         ended = await self.engine.stop(settings.grace_s)
         if self._own_front is not None:
             await self._own_front.stop(grace_s=1.0)
+        self.observer.fact("cache_used", queries_saved=self.reads.queries_saved, **self.caching.counts())
+        await self.caching.close()
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -252,6 +259,7 @@ class Program:
             engine.ids,
             notify,
             self.observer,
+            self.reads,
         )
         app = build_app(
             authority=authority,
@@ -259,7 +267,14 @@ class Program:
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
             sources=Sources(
-                self.store, engine.registry, catalogue, self._keyring, self.clock, engine.ids, self.public_url
+                self.store,
+                engine.registry,
+                catalogue,
+                self._keyring,
+                self.clock,
+                engine.ids,
+                self.public_url,
+                has_spool=self.settings.spool_path is not None,
             ),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
@@ -277,6 +292,7 @@ class Program:
             receiver=engine.receive,
             proxies=proxies,
             public_url=self.settings.public_url.rstrip("/"),
+            reads=self.reads,
         )
         rate = self.settings.address_rate
         return Front(
@@ -288,18 +304,23 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
+            address_rate=None if rate is None else self._address_rate(*rate),
         )
+
+    def _address_rate(self, n: int, per_s: float) -> AddressRate:
+        return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
         app = build_worker_app(ready=self.ready, metrics=metrics, observer=self.observer)
         return Front(app, Authority({}), None, self.observer, tls=tls)
 
-    async def ready(self) -> str | None:
-        """Why this process should get no traffic, or None."""
+    async def ready(self, wanted: str | None = None) -> str | None:
+        """Why this process should get no traffic, or None; `wanted` is `in` for inbound webhooks alone."""
         if self.engine.draining:
             return "draining"
+        if wanted == "in" and self.engine.intake.takes:
+            return None
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
@@ -322,7 +343,20 @@ class Program:
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
+            cache=self._cache_gauges(),
             workers=1 if self.engine.follow is None else self.engine.follow.workers,
+        )
+
+    def _cache_gauges(self) -> CacheGauges:
+        cache = self.caching.cache
+        counts = cache.counts
+        return CacheGauges(
+            hits=counts.hits,
+            misses=counts.misses,
+            evictions=cache.evictions,
+            errors=counts.errors,
+            bypassed=counts.bypassed,
+            queries_saved=self.reads.queries_saved,
         )
 
 

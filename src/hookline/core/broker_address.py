@@ -81,11 +81,11 @@ class BrokerAddress:
         return f"{self.scheme}://{hosts}"
 
     def hide(self, text: str) -> str:
-        """A text of the broker's or its driver's without user and password."""
-        for secret in (self.password, self.user):
-            for form in {secret, urllib.parse.quote(secret, safe="")}:
-                if len(form) >= 3:
-                    text = text.replace(form, "***")
+        """A text of the broker's or its driver's without the password, or the token, which is a user without one."""
+        secret = self.password or self.user
+        for form in (urllib.parse.quote(secret, safe=""), secret):
+            if form:
+                text = text.replace(form, "***")
         return text
 
 

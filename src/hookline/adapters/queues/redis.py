@@ -109,7 +109,7 @@ class RedisInlet:
 
     async def receive(self, count_max: int, wait_s: float) -> Sequence[Received]:
         """`Inlet.receive`."""
-        answer = await self._connection.xreadgroup(
+        answer: Any = await self._connection.xreadgroup(
             self._group, CONSUMER, {self._stream: ">"}, count=count_max, block=int(wait_s * 1000), noack=True
         )
         return [Received(entry.get(_FIELD, b"")) for _, entries in answer or () for _, entry in entries]
