@@ -92,8 +92,8 @@ def test_whatever_dies_nothing_is_lost(nodes: Fleet) -> None:
 @pytest.mark.rule(n=16)
 @pytest.mark.timeout(300)
 def test_who_stands_still_stops_nobody(nodes: Fleet) -> None:
-    """A worker that is stopped beyond its leases loses these and nobody else's: what comes twice was in flight with it.
-    An API node that is stopped gets nothing from nginx within 5 s, and every publish is answered 202 all the while."""
+    """A worker that is stopped beyond its leases loses these and nobody else's, so that what comes twice was in flight
+    with it; an API node that is stopped gets nothing from nginx within 5 s, and every publish is answered 202."""
     worker, api = nodes.workers[0], nodes.apis[0]
     others = {name: row for name, row in nodes.instances().items() if name != nodes.name(worker)}
     with loaded(nodes, "still") as load:
