@@ -21,6 +21,7 @@ from bench.formats import formats
 from bench.machine import describe, disk, pin, revision
 from bench.measure import Bench
 from bench.profiling import profile
+from bench.reads import reads
 from bench.stored import history, keys
 from bench.usual import usual
 
@@ -36,7 +37,9 @@ def number(name: str, otherwise: int = 0) -> int:
 def choose(bench: Bench) -> None:
     """What the variables ask for."""
     rounds = number("ROUNDS")
-    if os.environ.get("PROFILE"):
+    if number("READS"):
+        reads(bench, number("READS"))
+    elif os.environ.get("PROFILE"):
         profile(bench, os.environ["PROFILE"])
     elif os.environ.get("BASE"):
         compare(bench, os.environ["BASE"], rounds)
