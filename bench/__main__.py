@@ -23,6 +23,7 @@ from bench.measure import Bench
 from bench.profiling import profile
 from bench.reads import reads
 from bench.stored import history, keys
+from bench.stores import stores
 from bench.usual import usual
 
 
@@ -38,7 +39,9 @@ def choose(bench: Bench) -> None:
     """What the variables ask for."""
     rounds = number("ROUNDS")
     if number("READS"):
-        reads(bench, number("READS"))
+        reads(bench, number("READS"), os.environ.get("DB", ""), os.environ.get("CACHE", ""))
+    elif os.environ.get("DB"):
+        stores(bench, os.environ["DB"], os.environ.get("QUEUE", ""), rounds)
     elif os.environ.get("PROFILE"):
         profile(bench, os.environ["PROFILE"])
     elif os.environ.get("BASE"):

@@ -1,6 +1,7 @@
 """What reading an event costs: asked of the store, found in the cache, and confirmed by its entity tag (`READS=n`).
 
-`CACHE` is a HOOKLINE_CACHE (empty: memory). `DB` is a HOOKLINE_DB, an empty database that is there; without it SQLite.
+On SQLite, or with `DB=postgresql`; in memory, or with `CACHE=redis` or `memcached`. The servers are those of the tests,
+started by this run on the core of sink and load.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import os
+import importlib
 import statistics
+import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from bench.measure import Bench
 from bench.server import Server
@@ -20,15 +23,21 @@ from bench.template import KEY, TYPE, order
 
 BATCH = 500
 SAVED = "hookline_cache_queries_saved_total"
+SERVERS = {"redis": "valkey", "memcached": "memcached"}
+"""`CACHE` → the module of `tests.servers` that starts it."""
 SECRET = base64.b64encode(b"the secret key of the bench, 32b").decode()
 
 
-def reads(bench: Bench, count: int) -> None:
+def reads(bench: Bench, count: int, database: str = "", cache: str = "") -> None:
     """Publish `count` events and read them, one after the other on one connection."""
-    more = {"cache": os.environ.get("CACHE", "")}
-    if os.environ.get("DB"):
-        more |= {"db": os.environ["DB"], "secret_key": SECRET, "migrate": "auto", "key": KEY}
-    with bench.server(**more) as server:
+    if database not in ("", "postgresql") or cache not in ("", *SERVERS):
+        sys.exit("bench: with READS, DB is empty or postgresql, and CACHE empty, redis or memcached")
+    with contextlib.ExitStack() as stack:
+        more = {"cache": stack.enter_context(_served(SERVERS[cache])).url if cache else ""}
+        if database:
+            url = stack.enter_context(_served("postgres")).create("reads")
+            more |= {"db": url, "secret_key": SECRET, "migrate": "auto"}
+        server = stack.enter_context(bench.server(**more))
         names: list[str] = []
         while len(names) < count:
             made = server.ask(
@@ -45,6 +54,12 @@ def reads(bench: Bench, count: int) -> None:
         print_rows(["a read", "p50 ms", "p99 ms", "CPU µs/read"], rows)
         print(f"database queries saved by the second {count:,} reads: {saved:,.0f}")
         bench.faults.check(saved >= count / 2, f"of {count} answers that were kept only {saved:.0f} were given again")
+
+
+def _served(module: str) -> contextlib.AbstractContextManager[Any]:
+    """A server as the tests start it; imported by name, because only this bench needs what the tests need."""
+    serving = importlib.import_module(f"tests.servers.{module}").serving
+    return contextlib.contextmanager(serving)()
 
 
 class _Reader:

@@ -41,9 +41,23 @@ def _nats(address: BrokerAddress) -> Broker:
     return NatsBroker(address)
 
 
+def _rabbitmq(address: BrokerAddress) -> Broker:
+    from hookline.adapters.queues.rabbitmq import RabbitBroker
+
+    return RabbitBroker(address)
+
+
+def _kafka(address: BrokerAddress) -> Broker:
+    from hookline.adapters.queues.kafka import KafkaBroker
+
+    return KafkaBroker(address)
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     "redis": Kind("Redis", "redis", "redis", _redis),
     "nats": Kind("NATS", "nats", "nats", _nats),
+    "rabbitmq": Kind("RabbitMQ", "aio_pika", "rabbitmq", _rabbitmq),
+    "kafka": Kind("Kafka", "confluent_kafka", "kafka", _kafka),
 }
 """By the kind of a scheme (`core.broker_address.SCHEMES`)."""
 

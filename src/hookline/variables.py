@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 PREFIX: Final = "HOOKLINE_"
@@ -19,6 +19,17 @@ def toml_text(value: object) -> str | None:
         return str(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
+    return None
+
+
+def needs_postgres(values: Mapping[str, object]) -> str | None:
+    """Why settings cannot be used on SQLite, which has one process; None: they can."""
+    if values.get("role", "all") != "all":
+        return "a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"
+    if values.get("processes", "1") != "1":
+        return "HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"
+    if "queue" in values:
+        return "HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell"
     return None
 
 

@@ -15,7 +15,18 @@ CORE_NEVER = frozenset(
     | {"typer", "pydantic"}
 )
 CORE_MAY_TOO = "urllib.parse"  # of a package that also does I/O, the part that reads text
-LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "caches|queues", "databases", "compose", "cli", "__main__")
+LAYERS = (
+    "core",
+    "ports",
+    "flow",
+    "adapters|web|testing|sdk",
+    "caches|queues",
+    "databases",
+    "compose",
+    "processes",
+    "cli",
+    "__main__",
+)
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
 SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers")
 DRIVERS = {
@@ -24,6 +35,10 @@ DRIVERS = {
     "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis"),
     "emcache": "hookline.adapters.caches.memcached",
     "nats": "hookline.adapters.queues.nats",
+    "aio_pika": "hookline.adapters.queues.rabbitmq",
+    "aiormq": "hookline.adapters.queues.rabbitmq",
+    "pamqp": "hookline.adapters.queues.rabbitmq",
+    "confluent_kafka": "hookline.adapters.queues.kafka",
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
 
@@ -71,7 +86,7 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     assert {
         reader
         for reader in readers
-        if part(reader) not in ("compose", "caches", "databases", "queues", "cli", "settings", "key_files")
+        if part(reader) not in ("compose", "caches", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 

@@ -4,6 +4,7 @@
 
 `name` begins the names of what is used there (streams, queues, topics, groups): installations that share a broker
 have one each. `ca_file` names certificates that are trusted beside the system's, where the scheme is one with TLS.
+Kafka has `mechanism` as well: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ class Scheme:
     tls: bool = False
     path: str = ""
     """What may stand behind the host, as a regular expression."""
+    path_is: str = ""
+    """The same for people."""
+    mechanisms: tuple[str, ...] = ()
+    """What `mechanism` may say: how a user proves who he is."""
 
 
+_DATABASE: Final = "the number of the database"
+_VIRTUAL_HOST: Final = "one virtual host, in which / is written as %2F"
+_SASL: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SCHEMES: Final[Mapping[str, Scheme]] = {
-    "redis": Scheme("redis", 6379, path=r"[0-9]{0,4}"),
-    "rediss": Scheme("redis", 6379, tls=True, path=r"[0-9]{0,4}"),
+    "redis": Scheme("redis", 6379, path=r"[0-9]{0,4}", path_is=_DATABASE),
+    "rediss": Scheme("redis", 6379, tls=True, path=r"[0-9]{0,4}", path_is=_DATABASE),
     "nats": Scheme("nats", 4222),
     "tls": Scheme("nats", 4222, tls=True),  # NATS' own word for it
+    "amqp": Scheme("rabbitmq", 5672, path=r"[^/]*", path_is=_VIRTUAL_HOST),
+    "amqps": Scheme("rabbitmq", 5671, tls=True, path=r"[^/]*", path_is=_VIRTUAL_HOST),
+    "kafka": Scheme("kafka", 9092, mechanisms=_SASL),
+    "kafkas": Scheme("kafka", 9093, tls=True, mechanisms=_SASL),
 }
 """Every broker that there is an adapter for."""
 
@@ -51,10 +63,11 @@ class BrokerAddress:
     path: str = ""
     name: str = NAME
     ca_file: str = ""
+    mechanism: str = ""
 
     @property
     def kind(self) -> str:
-        """Which broker it is: `redis`, `nats` …"""
+        """Which broker it is: `redis`, `nats`, `rabbitmq`, `kafka`."""
         return SCHEMES[self.scheme].kind
 
     @property
@@ -92,9 +105,9 @@ def parse_broker_address(url: str) -> BrokerAddress:
         raise ValueError("a / in a password is written as %2F")
     hosts, _, path = place.partition("/")
     if not re.fullmatch(known.path, path):
-        raise ValueError("behind the host stands the number of the database" if known.path else "it has a path")
+        raise ValueError(f"behind the host stands {known.path_is}" if known.path else "it has a path")
     user, _, password = credentials.partition(":") if at else ("", "", "")
-    options = _options(query)
+    options = _options(query, known)
     if "ca_file" in options and not known.tls:
         raise ValueError(f"ca_file is for TLS, and {scheme}:// has none")
     return BrokerAddress(
@@ -105,6 +118,7 @@ def parse_broker_address(url: str) -> BrokerAddress:
         path=urllib.parse.unquote(path),
         name=options.get("name", NAME),
         ca_file=options.get("ca_file", ""),
+        mechanism=options.get("mechanism", ""),
     )
 
 
@@ -123,11 +137,14 @@ def _hosts(text: str, port: int) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _options(query: str) -> dict[str, str]:
+def _options(query: str, known: Scheme) -> dict[str, str]:
     options = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
-    if set(options) - {"name", "ca_file"}:
+    allowed = ["name", "ca_file"] + (["mechanism"] if known.mechanisms else [])
+    if set(options) - set(allowed):
         # Not repeated: it may be the end of a password. A ? in one is written as %3F.
-        raise ValueError("behind the ? stand name and ca_file only")
+        raise ValueError(f"behind the ? stand {', '.join(allowed[:-1])} and {allowed[-1]} only")
+    if options.get("mechanism", "") not in {"", *known.mechanisms}:
+        raise ValueError(f"mechanism is {', '.join(known.mechanisms[:-1])} or {known.mechanisms[-1]}")
     if "name" in options and not _NAME.fullmatch(options["name"]):
         raise ValueError("a name has 1 to 64 letters, digits, _ and -")
     return options
