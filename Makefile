@@ -3,9 +3,11 @@ PY ?= python3
 V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
+OUTAGE_S ?= 60
+DELIVERIES ?= 1000000
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash hostile fuzz simulate dev docs lock clean
+.PHONY: help run test check bench crash outage claims hostile fuzz simulate dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +29,12 @@ bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one
 
 crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
+
+outage: $(V)/.test ## PostgreSQL gone under load: stopped, killed, standing still (OUTAGE_S=60)
+	@OUTAGE_S=$(OUTAGE_S) $(V)/bin/python -m pytest -q -s -n 0 tests/acceptance/test_postgres_outage.py -o timeout=0
+
+claims: $(V)/.test ## 20 claimers on one PostgreSQL, a million deliveries, each claimed once (DELIVERIES=n)
+	@DELIVERIES=$(DELIVERIES) $(V)/bin/python -m pytest -q -s -n 0 tests/contract/test_postgres_processes.py -k claimed_twice -o timeout=0
 
 hostile: $(V)/.test ## healthy endpoints alone and beside 500 hostile ones, and beside a noisy tenant (HOSTILE=n, ROUNDS=n)
 	@$(V)/bin/python -m tests.crash.hostile_run

@@ -25,6 +25,7 @@ from hookline.forms import (
     parse_api_key,
     parse_database,
     parse_db,
+    parse_direct,
     parse_existing_file,
     parse_host,
     parse_http_url,
@@ -85,6 +86,13 @@ class Settings:
             "the store: one SQLite file, for one process, not on a network file system; or PostgreSQL, for any number",
         ),
     ] = "sqlite:///hookline.db"
+    db_direct: Annotated[
+        str,
+        Knob(
+            Form("postgresql://user:password@host/database", parse_direct),
+            "where HOOKLINE_DB leads to PgBouncer: PostgreSQL itself, to listen, to migrate, to drop old partitions",
+        ),
+    ] = ""
     db_unsafe: Annotated[
         bool, Knob(boolean(), "accept a PostgreSQL that does not flush what it commits: events can be lost")
     ] = False
@@ -327,6 +335,8 @@ def load_settings(
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
     if is_postgres(str(values.get("db", ""))):
         values = dict(_ON_POSTGRES) | values
+    elif "db_direct" in found:
+        raise SettingsError("HOOKLINE_DB_DIRECT goes with a HOOKLINE_DB that names PostgreSQL")
     elif values.get("role", "all") != "all":
         raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
     where = {name: origin for name, (_, origin) in found.items()}

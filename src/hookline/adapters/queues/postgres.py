@@ -2,7 +2,8 @@
 
 What is published goes out together, at most every 20 ms, in a statement that does nothing else: inside the transaction
 of an accept it would make all commits wait for each other (docs/reliability.md, rule 24). Everybody hears everything,
-also himself. While the connection is lost nothing is heard: `hears` says so, and the store is asked more often.
+also himself. While the connection is lost nothing is heard: `hears` says so, and the store is asked more often. So it
+is for ever where the address leads to a pooler (PgBouncer), whose sessions are not ours to listen on.
 """
 
 from __future__ import annotations
@@ -62,9 +63,12 @@ class PostgresQueue:
         self._hears = False
         self._dropped = 0
         self._closed = False
+        self._deaf = False
 
     def publish(self, delivery_ids: Sequence[bytes]) -> None:
         """`Queue.publish`; dropped and counted when 1,000 messages wait to be sent, or after `close`."""
+        if self._deaf:
+            return
         for start in range(0, len(delivery_ids), IDS_PER_MESSAGE_MAX):
             if self._closed or len(self._going) >= MESSAGES_BUFFERED_MAX:
                 self._dropped += 1
@@ -114,8 +118,13 @@ class PostgresQueue:
                     self._dsn,
                     timeout=CONNECT_S,
                     command_timeout=CONNECT_S,
-                    server_settings={"application_name": "hookline-queue", "tcp_user_timeout": "10000"},
+                    statement_cache_size=0,
+                    server_settings={"application_name": "hookline-queue"},
                 )
+                if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+                    self._stay_deaf()  # who answers is not who was connected to
+                    return
+                await connection.execute("SELECT set_config('tcp_user_timeout', '10000', false)")
                 connection.add_termination_listener(self._lost)
                 await connection.add_listener(CHANNEL, self._heard)
                 await connection.add_listener(REGISTRY_CHANNEL, self._heard_change)
@@ -131,6 +140,12 @@ class PostgresQueue:
                     connection.terminate()
             await self._clock.sleep(again_s * (0.5 + self._clock.dice() / 2))
             again_s = min(AGAIN_S_MAX, 2 * again_s)
+
+    def _stay_deaf(self) -> None:
+        """What is published from here on is nobody's; who receives waits for ever."""
+        self._deaf = True
+        self._going.clear()
+        self._warn("queue_polls", "HOOKLINE_DB leads to a pooler: HOOKLINE_DB_DIRECT lets processes wake each other")
 
     async def _say(self, connection: asyncpg.Connection[Any]) -> None:
         """Send what comes, until the connection is lost; ask for a sign of life where nothing comes."""
