@@ -60,7 +60,8 @@ async def _connect(dsn: str, **more: Any) -> asyncpg.Connection[Any]:
 async def _is_pooled(connection: asyncpg.Connection[Any]) -> bool:
     """A pooler gives its clients a process's number of its own: the one that answers has another."""
     number: int = await connection.fetchval("SELECT pg_backend_pid()")
-    return number != connection.get_server_pid()
+    own: int = connection.get_server_pid()
+    return number != own
 
 
 async def _keeps_statements(connection: asyncpg.Connection[Any]) -> bool:
