@@ -24,17 +24,10 @@ SELECTED = (
     "TestAccept",
     "TestClaim",
     "TestConcurrentLanes",
-    "TestConfirm",
-    "TestCounts",
-    "TestDeliveries",
     "TestErase",
-    "TestFailedHead",
-    "TestFence",
-    "TestIdempotency",
     "TestOneBadItem",
     "TestPurge",
     "TestRecordMakesEvents",
-    "TestReplaySteps",
     "TestStream",
 )
 """Of the suites: something of each kind of statement."""
