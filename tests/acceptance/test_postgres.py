@@ -15,8 +15,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.acceptance.postgres_cluster import Cluster, Publishing, chatter, command, line_of, migrated
+from tests.acceptance.cluster import Cluster, chatter, clustering, command, line_of
 from tests.acceptance.program import KEY, Program, balanced, until
+from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Answer, Receiver
 from tests.servers.postgres import Postgres, serving
 
@@ -33,8 +34,8 @@ def server() -> Iterator[Postgres]:
 @pytest.fixture
 def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """On a database of its own, with its schema."""
-    with ExitStack() as stack:
-        yield migrated(server.create(request.node.name.lower()[:50]), tmp_path, stack)
+    with clustering(server, request.node.name, tmp_path) as cluster:
+        yield cluster
 
 
 def test_refuses_to_start(server: Postgres, tmp_path: Path) -> None:

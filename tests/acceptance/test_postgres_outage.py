@@ -9,12 +9,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.acceptance.postgres_cluster import Cluster, Publishing, chatter, migrated
+from tests.acceptance.cluster import Cluster, chatter, clustering
 from tests.acceptance.program import balanced, until
+from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Receiver
 from tests.servers.postgres import Postgres, serving
 
@@ -37,9 +37,8 @@ def server() -> Iterator[Postgres]:
 @pytest.fixture
 def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """On a database of its own."""
-    name = "".join(char if char.isalnum() else "_" for char in request.node.name.lower())
-    with ExitStack() as stack:
-        yield migrated(server.create(name[:50]), tmp_path, stack)
+    with clustering(server, request.node.name, tmp_path) as cluster:
+        yield cluster
 
 
 class Silence:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.acceptance.postgres_cluster import Cluster, command, line_of
+from tests.acceptance.cluster import Cluster, command, line_of
 from tests.acceptance.program import balanced
 from tests.acceptance.receiver import Receiver
 from tests.servers.pgbouncer import PgBouncer, before

@@ -7,14 +7,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 asyncpg = pytest.importorskip("asyncpg")
 
-from tests.acceptance.postgres_cluster import Cluster, migrated
+from tests.acceptance.cluster import Cluster, clustering
 from tests.acceptance.receiver import Receiver
 from tests.servers.postgres import Postgres, serving
 
@@ -35,9 +34,8 @@ def server() -> Iterator[Postgres]:
 @pytest.fixture
 def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """On a database of its own."""
-    name = "".join(char if char.isalnum() else "_" for char in request.node.name.lower())
-    with ExitStack() as stack:
-        yield migrated(server.create(name[:50]), tmp_path, stack)
+    with clustering(server, request.node.name, tmp_path) as cluster:
+        yield cluster
 
 
 def counted(dsn: str) -> Counter[str]:

@@ -23,12 +23,17 @@ class Outgoing:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def left(self) -> int:
+        """How many wait or are on their way."""
+        return len(self._waiting) + self._taken
+
     def add(self, delivery_ids: Sequence[bytes]) -> None:
         """Let these be sent, in messages of at most 256."""
         for message in packed_messages(delivery_ids):
             if message in self._waiting:
                 continue
-            if self._closed or len(self._waiting) + self._taken >= MESSAGES_BUFFERED_MAX:
+            if self._closed or self.left >= MESSAGES_BUFFERED_MAX:
                 self.dropped += 1
             else:
                 self._waiting[message] = None
@@ -36,13 +41,13 @@ class Outgoing:
             self._wanted.set()
 
     async def some(self) -> None:
-        """Return when something waits."""
-        while not self._waiting:
+        """Return when something waits, or somebody wants that this looks up."""
+        if not self._waiting:
             self._wanted.clear()
             await self._wanted.wait()
 
     def wake(self) -> None:
-        """Let who waits for something look up."""
+        """Let who waits in `some` go on."""
         self._wanted.set()
 
     def take(self) -> list[bytes]:

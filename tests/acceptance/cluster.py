@@ -1,4 +1,4 @@
-"""Several programs on one PostgreSQL, and who publishes to them from outside."""
+"""Programs on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import base64
 import json
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import httpx2
-from tests.acceptance.program import KEY, Program
+from tests.acceptance.program import Program
+from tests.servers.postgres import Postgres
 
 from hookline.databases import migrate
 from hookline.settings import load_settings
@@ -44,10 +43,14 @@ class Cluster:
         return self.program(role, **settings).start()
 
 
-def migrated(dsn: str, folder: Path, stack: ExitStack) -> Cluster:
-    """One on a new database, that has its schema from here on."""
-    migrate(load_settings({"HOOKLINE_DB": dsn}, directory=folder))
-    return Cluster(dsn, folder, stack)
+@contextmanager
+def clustering(server: Postgres, name: str, folder: Path) -> Iterator[Cluster]:
+    """On a database of its own, with its schema."""
+    with ExitStack() as stack:
+        name = "".join(char if char.isalnum() else "_" for char in name.lower())
+        cluster = Cluster(server.create(name[:50]), folder, stack)
+        migrate(load_settings({"HOOKLINE_DB": cluster.dsn}, directory=folder))
+        yield cluster
 
 
 def command(program: Program, *words: str) -> subprocess.CompletedProcess[str]:
@@ -69,42 +72,6 @@ def line_of(done: subprocess.CompletedProcess[str]) -> str:
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     return lines[0]
-
-
-class Publishing:
-    """Publishes from outside, several at a time, and writes down what was answered."""
-
-    def __init__(self, program: Program, threads: int = 4) -> None:
-        self.accepted: list[str] = []
-        self.refused: list[Any] = []
-        self.other: list[Any] = []
-        self._program = program
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        headers = {"authorization": f"Bearer {KEY}"}
-        with httpx2.Client(base_url=self._program.url, headers=headers, timeout=40, trust_env=False) as client:
-            while not self._stop.is_set():
-                answer = client.post("/v1/events", json={"type": "load", "data": 1})
-                if answer.status_code == 202:
-                    self.accepted.append(answer.json()["id"])
-                elif answer.status_code == 503:
-                    self.refused.append(answer.headers.get("retry-after"))
-                    time.sleep(0.05)
-                else:
-                    self.other.append((answer.status_code, answer.text))
-                time.sleep(0.005)
 
 
 def chatter(program: Program) -> list[Any]:
