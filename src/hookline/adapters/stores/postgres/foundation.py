@@ -273,7 +273,7 @@ class PostgresBase:
                     except asyncpg.InternalClientError:
                         connection.terminate()  # nobody knows what state it is in
                         raise
-                    except (ValueError, OverflowError, TypeError):
+                    except (asyncpg.DataError, ValueError, OverflowError, TypeError):
                         # A value that the driver cannot encode: it had begun the statement, and did not end it.
                         await connection.execute("SELECT 1")
                         raise
