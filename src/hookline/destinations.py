@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 BROKERS: Final = {
     "redis": ("redis", "RedisSender"),
+    "rabbitmq": ("aio_pika", "RabbitmqSender"),
+    "nats": ("nats", "NatsSender"),
+    "kafka": ("confluent_kafka", "KafkaSender"),
+    "mqtt": ("aiomqtt", "MqttSender"),
 }
 """The driver's package and the adapter's class, by kind; the kind is the adapter's module and the extra's name."""
 
