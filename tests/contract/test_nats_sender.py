@@ -193,4 +193,4 @@ async def test_no_credentials_go_out_before_tls(kind_of_sender, guarded: Nats) -
         url = guarded.url.replace("nats://", "tls://")
         endpoint = sample_endpoint(url, kind="nats", config={"subject": SUBJECT}, credentials=basic("shop"))
         outcome = await one(made, endpoint)
-        assert (outcome.kind, outcome.reason) == (Kind.RETRY, "tls")
+        assert (outcome.kind, outcome.reason) == (Kind.RETRY, "tls"), outcome.detail

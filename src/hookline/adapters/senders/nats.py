@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
 from hookline.adapters.senders.broker import BrokerSender, Where, dialing
+from hookline.adapters.senders.dial import DialError
 from hookline.adapters.senders.links import Answer, Link
 from hookline.adapters.senders.publication import Publication, Unpublished, lost, said
 from hookline.core import bindings, broker
@@ -69,6 +70,8 @@ class NatsSender(BrokerSender):
                 closed_cb=link.on_closed,
                 disconnected_cb=link.on_closed,
             )
+        except _PlainServer:
+            raise DialError("tls", "The server does not speak TLS.") from None
         except (failures.Error, OSError, EOFError, ValueError, AssertionError) as error:
             text = str(error).lower()
             if any(word in text for word in _AUTHORIZATION):
@@ -80,6 +83,10 @@ class NatsSender(BrokerSender):
                 await link.close()
                 sock.close()
         return link
+
+
+class _PlainServer(OSError):
+    """The server does not speak TLS, where the URL says so."""
 
 
 class _Pinned(TcpTransport):  # type: ignore[misc, unused-ignore]
@@ -108,7 +115,7 @@ class _Pinned(TcpTransport):  # type: ignore[misc, unused-ignore]
     def write(self, payload: bytes) -> Any:
         """Written as it is."""
         if self._must_tls:
-            raise ssl.SSLError(1, "the server does not speak TLS")
+            raise _PlainServer
         return super().write(payload)
 
 
@@ -116,6 +123,7 @@ class _Connected(Link):
     """One connection; every message waits for its own confirmation."""
 
     def __init__(self, transport: _Pinned) -> None:
+        self._transport = transport
         self.client = Client()
         self.client._transport = transport  # noqa: SLF001 - there is no other way to give it a socket
         self._waiting: dict[asyncio.Future[Answer], str] = {}
@@ -190,7 +198,10 @@ class _Connected(Link):
 
     async def close(self) -> None:
         """End it."""
-        await self.client.close()
+        try:
+            await self.client.close()
+        except Exception:  # noqa: BLE001 - of one that never got to its greeting
+            self._transport.close()
 
 
 def _answer(document: Any) -> Answer:

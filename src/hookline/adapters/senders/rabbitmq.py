@@ -32,6 +32,7 @@ HEARTBEAT_S: Final = 20
 CHANNELS_MAX: Final = 64
 PERSISTENT: Final = 2
 _LARGER: Final = re.compile(r"size ([0-9]+) (?:is )?larger than (?:configured )?max size ([0-9]+)")
+_REPLY: Final = re.compile(r"reply_text[=:] ?['\"]([^'\"]*)")
 
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what goes wrong is in the attempts
 
@@ -68,7 +69,7 @@ class RabbitmqSender(BrokerSender):
             await connection.connect()
         except failures.ProbableAuthenticationError as error:
             raise Unpublished(Kind.RETRY, "unauthorized", said(error)) from None
-        except failures.ConnectionClosed as error:
+        except (failures.ConnectionClosed, failures.InvalidFrameError) as error:
             raise _refused_connection(error) from None
         except (failures.AMQPError, OSError, EOFError) as error:
             cause = error.__cause__ or error.__context__
@@ -174,10 +175,15 @@ def _unpublished(error: Exception, exchange: str, key: str, size: int) -> Unpubl
             return lost()
 
 
-def _refused_connection(error: failures.ConnectionClosed) -> Exception:
+def _refused_connection(error: Exception) -> Exception:
+    """Why the broker closed a connection that was just made; the driver may tell it as a frame that it did not expect."""
     text = said(error)
-    if "not found" in text:
+    found = _REPLY.search(text)
+    if isinstance(error, failures.InvalidFrameError) and found is None:
+        return dialing(error)
+    text = text if found is None else found[1]
+    if "not found" in text or "down" in text:
         return Unpublished(Kind.RETRY, "unroutable", text)
-    if "refused" in text.lower() or "not allowed" in text.lower() or "530" in text or "403" in text:
+    if "refused" in text.lower() or "not allowed" in text.lower():
         return Unpublished(Kind.RETRY, "unauthorized", text)
     return Unpublished(Kind.RETRY, "server_error", text)
