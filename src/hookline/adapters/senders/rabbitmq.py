@@ -32,7 +32,6 @@ HEARTBEAT_S: Final = 20
 CHANNELS_MAX: Final = 64
 PERSISTENT: Final = 2
 _LARGER: Final = re.compile(r"size ([0-9]+) (?:is )?larger than (?:configured )?max size ([0-9]+)")
-_REPLY: Final = re.compile(r"reply_text[=:] ?['\"]([^'\"]*)")
 
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what goes wrong is in the attempts
 
@@ -176,14 +175,14 @@ def _unpublished(error: Exception, exchange: str, key: str, size: int) -> Unpubl
 
 
 def _refused_connection(error: Exception) -> Exception:
-    """Why the broker closed a connection that was just made; the driver may tell it as a frame that it did not expect."""
+    """Why the broker closed a connection that was just made."""
     text = said(error)
-    found = _REPLY.search(text)
-    if isinstance(error, failures.InvalidFrameError) and found is None:
-        return dialing(error)
-    text = text if found is None else found[1]
-    if "not found" in text or "down" in text:
-        return Unpublished(Kind.RETRY, "unroutable", text)
+    if isinstance(error, failures.InvalidFrameError):
+        # The driver keeps to itself what the broker said of its answer to Connection.Open.
+        if "Connection.Close" not in text:
+            return dialing(error)
+        detail = "The broker did not open the virtual host: it is not there, or this user may not use it."
+        return Unpublished(Kind.RETRY, "unroutable", detail)
     if "refused" in text.lower() or "not allowed" in text.lower():
         return Unpublished(Kind.RETRY, "unauthorized", text)
     return Unpublished(Kind.RETRY, "server_error", text)
