@@ -42,9 +42,7 @@ def broker_senders(dialer: Dialer, clock: Clock, *, version: str, ca_file: str |
 
         return make
 
-    return {
-        kind: cast("Sender", OnDemand(kind, driver, maker(kind, name))) for kind, (driver, name) in BROKERS.items()
-    }
+    return {kind: cast("Sender", OnDemand(kind, driver, maker(kind, name))) for kind, (driver, name) in BROKERS.items()}
 
 
 class OnDemand:
@@ -61,7 +59,9 @@ class OnDemand:
         """What to install; None: the driver is there."""
         if self._made is not None or importlib.util.find_spec(self._driver) is not None:
             return None
-        return f'Endpoints of kind {self.kind} need a driver that is not installed: pip install "hookline[{self.kind}]".'
+        return (
+            f'Endpoints of kind {self.kind} need a driver that is not installed: pip install "hookline[{self.kind}]".'
+        )
 
     def _sender(self) -> Sender:
         if self._made is None:

@@ -131,7 +131,9 @@ async def test_it_is_signed_as_a_webhook_is(sender: BrokerSender, accepting: Any
     kept = dict(outcome.seen.request_headers)
     assert (kept[b"x-api-key"], kept[b"hookline-confirm-url"]) == (b"***", b"***")
     at = datetime.fromtimestamp(int(texts["webhook-timestamp"]), UTC)
-    assert Webhook(endpoint.signing[0].secret).sign(texts["webhook-id"], at, body.decode()) == texts["webhook-signature"]
+    assert (
+        Webhook(endpoint.signing[0].secret).sign(texts["webhook-id"], at, body.decode()) == texts["webhook-signature"]
+    )
 
 
 async def test_a_private_address_is_refused(kind_of_sender: type[BrokerSender], accepting: Any) -> None:
@@ -164,7 +166,8 @@ async def test_what_only_http_has_is_refused(
 
 async def test_a_stalled_server_is_left(sender: BrokerSender, accepting: Any, server: Any) -> None:
     """A server that stops answering is a timeout; when it is back, so are deliveries."""
-    assert (await one(sender, accepting())).kind is Kind.DELIVERED
+    outcome = await one(sender, accepting())
+    assert outcome.kind is Kind.DELIVERED, outcome
     server.stall()
     try:
         outcome = await one(sender, accepting(timeout_s=1.0))

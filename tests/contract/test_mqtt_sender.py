@@ -84,7 +84,12 @@ def received(subscriber) -> Received:
                 message = await anext(subscriber.messages)
                 properties = message.properties
                 found.append(
-                    (dict(getattr(properties, "UserProperty", [])), properties.ContentType, message.payload or b"", None)
+                    (
+                        dict(getattr(properties, "UserProperty", [])),
+                        properties.ContentType,
+                        message.payload or b"",
+                        None,
+                    )
                 )
         return found
 

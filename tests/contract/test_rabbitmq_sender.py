@@ -153,9 +153,7 @@ async def test_wrong_credentials_and_places(sender, accepting, server: RabbitMQ)
     outcome = await one(sender, accepting(credentials=basic("guest", PASSWORD)))
     assert (outcome.kind, outcome.reason) == (Kind.RETRY, "unauthorized"), outcome.detail
     assert PASSWORD not in repr((outcome, outcome.seen))
-    elsewhere = sample_endpoint(
-        url(server) + "/not-there", kind="rabbitmq", config={"queue": QUEUE}, credentials=GUEST
-    )
+    elsewhere = sample_endpoint(url(server) + "/not-there", kind="rabbitmq", config={"queue": QUEUE}, credentials=GUEST)
     outcome = await one(sender, elsewhere)
     assert (outcome.kind, outcome.reason) == (Kind.RETRY, "unroutable"), outcome.detail
 

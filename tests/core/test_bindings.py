@@ -267,7 +267,10 @@ def test_the_messages_own_trace_wins():
 
 def test_structured_mode_is_told_by_the_content_type_alone():
     """Attributes as headers beside a structured body do not matter."""
-    body = b'{"specversion":"1.0","id":"1","source":"/s","type":"a","datacontenttype":"a/b","data_base64":"%b"}' % base64.b64encode(b"\x00")
+    body = (
+        b'{"specversion":"1.0","id":"1","source":"/s","type":"a","datacontenttype":"a/b","data_base64":"%b"}'
+        % base64.b64encode(b"\x00")
+    )
     draft = read(REDIS, {"ce_type": "other"}, body, STRUCTURED + "; charset=UTF-8")
     assert (draft.type, draft.data) == ("a", b"\x00")
 

@@ -166,7 +166,10 @@ def parse_config(kind: BrokerKind, config: Mapping[str, Any]) -> Config:
     try:
         # By way of JSON, so that a fault is told with its place.
         parsed = decoded(
-            msgspec.json.Decoder(kind.config).decode, msgspec.json.encode(config), code="invalid_endpoint", noun="config"
+            msgspec.json.Decoder(kind.config).decode,
+            msgspec.json.encode(config),
+            code="invalid_endpoint",
+            noun="config",
         )
     except Refusal as refusal:
         raise Refusal("invalid_endpoint", refusal.detail, pointer="/config" + (refusal.pointer or "")) from None

@@ -178,7 +178,7 @@ class _Producing(Link):
         producer, config = self._producer, publication.config
         assert isinstance(config, KafkaConfig)
         if producer is None or not self._open:
-            raise lost()
+            raise self._lost()
         confirmed: asyncio.Future[Answer] = self._loop.create_future()
         body: bytes | None = publication.body
         if not body and any(name == "ce_specversion" for name, _ in publication.headers):
@@ -198,8 +198,15 @@ class _Producing(Link):
         self._waiting.add(confirmed)
         try:
             return await confirmed
+        except Unpublished as error:
+            raise (self._lost() if error.reason == "connect" else error) from None
         finally:
             self._waiting.discard(confirmed)
+
+    def _lost(self) -> Unpublished:
+        """With the guard's reason, where it has one."""
+        refused = self._relay.latest_failure
+        return lost() if refused is None else Unpublished(Kind.RETRY, refused.reason, str(refused))
 
     async def close(self) -> None:
         """End it: what is not confirmed is not known to have arrived."""

@@ -32,7 +32,6 @@ FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
 REWRITTEN_BYTES_MAX: Final = 16 * 1024 * 1024
 CHUNK_BYTES: Final = 64 * 1024
 LOOPBACK: Final = b"127.0.0.1"
-_UNSUPPORTED: Final = 35
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Dial = Callable[[Target], Awaitable[Streams]]
@@ -63,6 +62,11 @@ class Relay:
             return None
         return self._failures[self._first[0]]
 
+    @property
+    def latest_failure(self) -> DialError | None:
+        """Why a server of the cluster, which may be one that it advertises, cannot be reached."""
+        return next(reversed(self._failures.values()), None)
+
     async def start(self) -> str:
         """Listen. Returns the `bootstrap.servers`."""
         ports = [await self._listen(target) for target in self._first]
@@ -75,6 +79,7 @@ class Relay:
         for connection in list(self._connections):
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.sleep(0)  # sockets are closed at the loop's next turn
 
     async def _listen(self, target: Target) -> int:
         known = self._ports.get((target.host, target.port))
@@ -238,7 +243,9 @@ def clamped(body: bytes, version: int) -> bytes:
     changed = bytearray(body)
     try:
         (error,) = struct.unpack_from(">h", body, 0)
-        flexible = version >= 3 and error != _UNSUPPORTED
+        if error:
+            return body  # the driver asks again, in a lower version
+        flexible = version >= 3
         if flexible:
             count, at = _varint(body, 2)
             count -= 1

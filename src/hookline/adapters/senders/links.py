@@ -74,9 +74,7 @@ class _Place:
 class Links:
     """The connections of one sender. Belongs to one event loop."""
 
-    def __init__(
-        self, clock: Clock, *, connections_max: int = CONNECTIONS_MAX, idle_s_max: float = IDLE_S_MAX
-    ) -> None:
+    def __init__(self, clock: Clock, *, connections_max: int = CONNECTIONS_MAX, idle_s_max: float = IDLE_S_MAX) -> None:
         self._monotonic_s = clock.monotonic_s
         self._connections_max = connections_max
         self._idle_s_max = idle_s_max

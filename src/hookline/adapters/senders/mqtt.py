@@ -36,7 +36,9 @@ NO_SUBSCRIBERS: Final = 0x10
 _UNAUTHORIZED: Final = frozenset({0x86, 0x87, 0x8C})
 _TOO_LARGE: Final = frozenset({0x95})
 _REJECTED: Final = frozenset({0x90, 0x99})
-_NO_CHARACTER: Final = re.compile("[\ufdd0-\ufdef" + "".join(chr((n << 16) + 0xFFFE) + "-" + chr((n << 16) + 0xFFFF) for n in range(17)) + "]")
+_NO_CHARACTER: Final = re.compile(
+    "[\ufdd0-\ufdef" + "".join(chr((n << 16) + 0xFFFE) + "-" + chr((n << 16) + 0xFFFF) for n in range(17)) + "]"
+)
 """What brokers refuse as a malformed packet, with the whole connection."""
 
 _LOG: Final = logging.getLogger("hookline.mqtt")

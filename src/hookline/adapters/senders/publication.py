@@ -67,9 +67,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 def prepare(kind: BrokerKind, endpoint: Endpoint) -> Prepared:
     """Raises `Refusal` or `ValueError` where today's rules do not allow what is stored."""
-    headers: list[Header] = [
-        (name.lower().decode("ascii"), value.decode("ascii")) for name, value in endpoint.headers
-    ]
+    headers: list[Header] = [(name.lower().decode("ascii"), value.decode("ascii")) for name, value in endpoint.headers]
     kept = [(name.encode(), MASK if _CREDENTIAL.search(name) else str(value).encode()) for name, value in headers]
     return Prepared(
         parse_broker_url(kind, endpoint.url),

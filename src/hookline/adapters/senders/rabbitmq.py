@@ -157,9 +157,13 @@ def _unpublished(error: Exception, exchange: str, key: str, size: int) -> Unpubl
     """What became of a message, in the words of an attempt."""
     match error:
         case failures.PublishError():
-            return Unpublished(Kind.RETRY, "unroutable", f"No queue takes it: exchange {exchange!r}, key {said(key)!r}.")
+            return Unpublished(
+                Kind.RETRY, "unroutable", f"No queue takes it: exchange {exchange!r}, key {said(key)!r}."
+            )
         case failures.DeliveryError():
-            return Unpublished(Kind.RETRY, "server_error", "The broker refused it (nack): a queue is full, or not there.")
+            return Unpublished(
+                Kind.RETRY, "server_error", "The broker refused it (nack): a queue is full, or not there."
+            )
         case failures.ChannelNotFoundEntity():
             return Unpublished(Kind.RETRY, "unroutable", said(error))
         case failures.ChannelAccessRefused():
