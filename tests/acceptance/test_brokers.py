@@ -32,7 +32,9 @@ class Publisher(threading.Thread):
         """In a thread."""
         number = 0
         while not self._stopped.is_set():
-            events = [{"type": "order.created", "data": {"order": number + n}, "id": f"{number + n}"} for n in range(EACH)]
+            events = [
+                {"type": "order.created", "data": {"order": number + n}, "id": f"{number + n}"} for n in range(EACH)
+            ]
             while True:
                 try:
                     answer = self._program.post("/v1/events", events)

@@ -1,4 +1,4 @@
-"""The sender of kind `kafka` keeps the promise of every sender, against librdkafka's own broker; once against Kafka's."""
+"""The sender of kind `kafka` keeps the promise of every sender, against librdkafka's own broker and Kafka itself."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def real(kafka: Kafka, topic: str) -> EndpointFactory:
 
 
 async def test_kafka_itself(sender, real, kafka: Kafka, topic) -> None:
-    """Apache Kafka confirms what it has, says what is too large and what is not there, and each record is there once."""
+    """Apache Kafka confirms what it has, says what is too large and what is not there; each record is there once."""
     outcomes = await asyncio.gather(*(one(sender, real(), sample_event(number)) for number in range(1, 201)))
     assert {outcome.kind for outcome in outcomes} == {Kind.DELIVERED}, outcomes[0].detail
     large = await one(sender, real(), sample_event(data=b'"' + b"x" * 300_000 + b'"'))

@@ -92,7 +92,7 @@ class BrokerSender(ABC):
         Sockets come from `dial`.
         """
 
-    def sharing(self, where: Where) -> Hashable:
+    def sharing(self, where: Where) -> Hashable:  # noqa: ARG002 - for those who have something
         """What besides tenant, address and credentials tells connections apart."""
         return None
 

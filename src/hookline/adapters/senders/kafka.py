@@ -1,8 +1,9 @@
 """The sender of kind `kafka`: each event a record of a topic, confirmed by all replicas in sync.
 
 An idempotent producer with acks=all; the record's key is the event's ordering key, so that one key is one partition
-(by the partitioner of the Java client). The driver is librdkafka, which opens its sockets itself: it reaches the cluster
-through `kafka_relay`, and so through the guard. Each connection has a thread in which the driver's events are waited for.
+(by the partitioner of the Java client). The driver is librdkafka, which opens its sockets itself: it reaches the
+cluster through `kafka_relay`, and so through the guard. Each connection has a thread in which the driver's events are
+waited for.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class KafkaSender(BrokerSender):
         assert isinstance(where.config, KafkaConfig)
         return where.config.sasl
 
-    async def open(self, where: Where, deadline_s: float) -> Link:
+    async def open(self, where: Where, deadline_s: float) -> Link:  # noqa: ARG002 - who waits ends it
         """Start a producer, and wait until the cluster has told it of itself."""
         relay = Relay(where.url.servers, partial(self._streams, where))
         link = _Producing(relay, {**SETTINGS, **_security(where), "bootstrap.servers": await relay.start()})

@@ -1,8 +1,9 @@
 """The guard's way to a Kafka cluster, for a driver that opens its sockets itself.
 
-librdkafka resolves names and connects on its own, and to whatever addresses a cluster advertises. Here it knows loopback
-addresses only: one listener for each server of the cluster. Behind each stands a connection that was resolved, judged
-and dialled by the guard (and is TLS where asked for). So that it stays so, the answers that name servers are rewritten:
+librdkafka resolves names and connects on its own, and to whatever addresses a cluster advertises. Here it knows
+loopback addresses only: one listener for each server of the cluster. Behind each stands a connection that was resolved,
+judged and dialled by the guard (and is TLS where asked for). So that it stays so, the answers that name servers are
+rewritten:
 
     ApiVersions (18)  Metadata and Produce are held to the versions whose answers are read here
     Metadata (3)      up to version 8: each server's host and port become those of its listener

@@ -76,7 +76,7 @@ class MqttSender(BrokerSender):
 
 
 async def _in_tls(sock: socket.socket, context: ssl.SSLContext, name: str) -> tuple[socket.socket, asyncio.Task[None]]:
-    """A socket whose other end goes on in TLS: the driver's own would hold a thread up as long as the other side likes."""
+    """A socket whose other end goes on in TLS: the driver's own would hold a thread up."""
     try:
         far_reader, far_writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name)
     except (ssl.SSLError, OSError) as error:
@@ -133,7 +133,12 @@ class _Connected(Link):
         paho: Any = self.client._client  # noqa: SLF001
         paho._create_socket_connection = lambda: sock  # noqa: SLF001
         connected = paho.on_connect
-        paho.on_connect = lambda *arguments: (self._told(arguments[-1]), connected(*arguments))
+
+        def on_connect(*arguments: Any) -> None:
+            self._told(arguments[-1])
+            connected(*arguments)
+
+        paho.on_connect = on_connect
         paho.on_publish = self._confirmed
         self._paho = paho
         self.client._disconnected.add_done_callback(self._lost)  # noqa: SLF001
@@ -151,7 +156,8 @@ class _Connected(Link):
             raise lost()
         properties = _properties(publication)
         most = self._packet_bytes_max
-        if most is not None and len(publication.body) + len(properties.pack()) + len(config.topic) + 16 > most:
+        head: bytes = properties.pack()  # type: ignore[no-untyped-call]
+        if most is not None and len(publication.body) + len(head) + len(config.topic) + 16 > most:
             raise Unpublished(Kind.REJECTED, "too_large", f"The broker takes packets of at most {most} bytes.")
         topic = placed(config.topic, publication.event.type)
         try:
@@ -208,7 +214,7 @@ def _properties(publication: Publication) -> Properties:
         if _NO_CHARACTER.search(value) or len(value.encode()) > 65_535:
             detail = f"MQTT cannot carry the property {said(name)!r}: it has a code point that is no character."
             raise Unpublished(Kind.REJECTED, "rejected", detail)
-    properties = Properties(PacketTypes.PUBLISH)
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = publication.content_type
     properties.UserProperty = pairs
     return properties

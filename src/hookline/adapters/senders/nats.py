@@ -1,8 +1,8 @@
 """The sender of kind `nats`: each event published to a subject, confirmed by the JetStream stream that holds it.
 
 `Nats-Msg-Id` is the delivery's id, so that within the stream's duplicate window an event that is sent again after a
-lost confirmation is there once. A subject that no stream holds has no one to confirm it: that is said at once, and tried
-again. Servers that the first one tells of are not connected to: the address that was checked is the only one.
+lost confirmation is there once. A subject that no stream holds has no one to confirm it: that is said at once, and
+tried again. Servers that the first one tells of are not connected to: the address that was checked is the only one.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ class _Pinned(TcpTransport):  # type: ignore[misc, unused-ignore]
     that a server which does not ask for it gets no credentials."""
 
     def __init__(self, sock: socket.socket, *, must_tls: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._sock = sock
         self._must_tls = must_tls
 
     def __bool__(self) -> bool:
         return True  # the driver makes one of its own where there is none
 
-    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:  # noqa: ARG002
         """On the socket, once: a second time it is closed, and that is an error."""
         reader, writer = await asyncio.open_connection(sock=self._sock, limit=buffer_size)
         self._bare_io_reader = self._io_reader = reader
@@ -116,7 +116,7 @@ class _Pinned(TcpTransport):  # type: ignore[misc, unused-ignore]
         """Written as it is."""
         if self._must_tls:
             raise _PlainServer
-        return super().write(payload)
+        return super().write(payload)  # type: ignore[no-untyped-call]
 
 
 class _Connected(Link):
@@ -201,7 +201,7 @@ class _Connected(Link):
         try:
             await self.client.close()
         except Exception:  # noqa: BLE001 - of one that never got to its greeting
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
 
 
 def _answer(document: Any) -> Answer:

@@ -2,8 +2,8 @@
 
     of the binding   content type, the attributes of binary mode                    see `core.bindings`
     of each event    traceparent, tracestate where it has them
-    of each attempt  webhook-id, webhook-timestamp, webhook-signature, hookline-attempt, and hookline-confirm-url where a
-                     confirmation is asked for
+    of each attempt  webhook-id, webhook-timestamp, webhook-signature, hookline-attempt, and hookline-confirm-url where
+                     a confirmation is asked for
     of the endpoint  its own headers
 
 All of them are headers of the message (properties, fields), so that a consumer can verify, deduplicate and confirm as

@@ -87,7 +87,7 @@ class _Pinned(TransportFactory):
         self._context = context
         self._name = name
 
-    async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ARG002
         """The streams of the socket."""
         if self._context is None:
             return await asyncio.open_connection(sock=self._sock)

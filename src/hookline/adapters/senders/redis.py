@@ -54,7 +54,7 @@ class RedisSender(BrokerSender):
             socket_keepalive=True,
         )
         try:
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
         except (failures.AuthenticationError, failures.NoPermissionError) as error:
             raise Unpublished(Kind.RETRY, "unauthorized", said(error)) from None
         except failures.ResponseError as error:
@@ -96,7 +96,7 @@ class _Pinned(Connection):  # type: ignore[misc, unused-ignore]
         if self._dialled is not None:
             self._dialled.close()
             self._dialled = None
-        self._close()
+        self._close()  # type: ignore[no-untyped-call]
 
 
 class _Pipeline(Link):
