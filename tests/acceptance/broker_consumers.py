@@ -210,7 +210,7 @@ def place(kind: str) -> Iterator[Place]:
     with ExitStack() as closing:
 
         def run(serving: Any) -> Any:
-            closing.callback(serving.close)
+            closing.callback(next, serving, None)  # goes on behind its yield: the server ends
             return next(serving)
 
         match kind:
