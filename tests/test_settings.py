@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline import key_files
-from hookline.forms import parse_db, parse_secret_keys
+from hookline.forms import parse_db, parse_secret_keys, processes_of
 from hookline.key_files import operator_key, secret_keys
 from hookline.settings import KNOBS, Settings, SettingsError, load_settings, shown
 
@@ -88,9 +88,19 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("DB", "postgresql://me:hunter2@h:x/d", "'postgresql://***@h:x/d' cannot be used"),
         ("INSTANCE", "a b", "letters, digits"),
         ("ROLE", "worker", "needs PostgreSQL"),
+        ("PROCESSES", "2", "HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"),
+        ("PROCESSES", "auto", "needs PostgreSQL"),
+        ("PROCESSES", "0", "a whole number from 1 to 64, auto, or auto:N"),
+        ("PROCESSES", "auto:1", "auto:N"),
+        ("PROCESSES", "auto:", "auto:N"),
         ("DB", "sqlite:///:memory:", "not durable"),
         ("DB", "sqlite://x.db", "sqlite:/// and a path"),
-        ("QUEUE", "amqp://h", "no message broker"),
+        ("QUEUE", "redis://h", "HOOKLINE_QUEUE needs PostgreSQL"),
+        ("QUEUE", "mqtt://h", "no broker is known for mqtt://"),
+        ("QUEUE", "h:6379", "it is no address of a broker"),
+        ("QUEUE", "redis://:hunter2@h:x", "'redis://***@h:x' cannot be used (a host and a port"),
+        ("QUEUE", "redis://:hun/hunter2@h", "'redis://***@h' cannot be used (a / in a password is written as %2F)"),
+        ("QUEUE", "redis://h?password=hunter2", "name and ca_file only"),
         ("CACHE", "redis://h", "no cache server"),
         ("KEY", "short", "HOOKLINE_KEY='***' cannot be used; allowed: 8 to 256 printable ASCII"),
         ("KEY", "ключключ", "'***'"),
@@ -123,6 +133,23 @@ def test_a_bad_variable_is_refused_in_one_line(tmp_path: Path, variable: str, te
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores", "bounds"),
+    [
+        ("1", 8, (1, 1)),
+        ("4", 2, (4, 4)),
+        ("auto", 8, (1, 8)),
+        ("AUTO", 1, (1, 2)),
+        ("auto", 500, (1, 64)),
+        ("auto:6", 2, (1, 6)),
+    ],
+)
+def test_how_many_processes_that_is(tmp_path: Path, text: str, cores: int, bounds: tuple[int, int]) -> None:
+    """A number is as many; auto is bounded by the cores, or as it says."""
+    settings = load(tmp_path, {"HOOKLINE_PROCESSES": text, "HOOKLINE_DB": "postgresql://h/d"})
+    assert processes_of(settings.processes, cores) == bounds
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class RabbitMQ(Place):
     async def _with_channel(self, work: Any) -> Any:
         import aio_pika
 
-        async with await aio_pika.connect(self.server.url()) as connection:
+        async with await aio_pika.connect(self.server.url) as connection:
             return await work(await connection.channel())
 
     async def _declare(self, channel: Any) -> None:

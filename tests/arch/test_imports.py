@@ -15,12 +15,31 @@ CORE_NEVER = frozenset(
     | {"typer", "pydantic"}
 )
 CORE_MAY_TOO = "urllib.parse"  # of a package that also does I/O, the part that reads text
-LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "databases|destinations", "compose", "cli", "__main__")
+LAYERS = (
+    "core",
+    "ports",
+    "flow",
+    "adapters|web|testing|sdk",
+    "queues",
+    "databases|destinations",
+    "compose",
+    "processes",
+    "cli",
+    "__main__",
+)
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
 SIBLINGS = ("stores", "queues", "senders", "keys", "observers")
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",
+    "redis": ("hookline.adapters.queues.redis", "hookline.adapters.senders.redis"),
+    "nats": ("hookline.adapters.queues.nats", "hookline.adapters.senders.nats"),
+    "aio_pika": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.senders.rabbitmq"),
+    "aiormq": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.senders.rabbitmq"),
+    "pamqp": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.senders.rabbitmq"),
+    "confluent_kafka": ("hookline.adapters.queues.kafka", "hookline.adapters.senders.kafka"),
+    "aiomqtt": "hookline.adapters.senders.mqtt",
+    "paho": "hookline.adapters.senders.mqtt",
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
 
@@ -66,7 +85,9 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     """Everything below gets plain values."""
     readers = {module for module, imported in ours().items() if "hookline.settings" in imported}
     assert {
-        reader for reader in readers if part(reader) not in ("compose", "databases", "cli", "settings", "key_files")
+        reader
+        for reader in readers
+        if part(reader) not in ("compose", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 

@@ -11,9 +11,9 @@ from itertools import count
 import pytest
 from tests.contract.broker_senders import *  # noqa: F403  as below
 from tests.contract.broker_senders import PASSWORD, Received, basic, one
-from tests.servers.daemon import free_port
 from tests.servers.kafka import Kafka, KafkaBroker, MockKafka, serving_mock
 from tests.servers.kafka import serving as kafka_serving
+from tests.servers.process import free_port
 
 from hookline.core.attempt import Kind
 from hookline.testing.samples import sample_endpoint, sample_event

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.contract.broker_senders import *  # noqa: F403  as below
 from tests.contract.broker_senders import PASSWORD, Received, basic, one
-from tests.servers.daemon import free_port
+from tests.servers.process import free_port
 from tests.servers.rabbitmq import RabbitMQ, program
 from tests.servers.rabbitmq import serving as rabbitmq_serving
 
@@ -45,7 +45,7 @@ async def channel(server: RabbitMQ):
     """A channel of somebody else's, with a new queue."""
     import aio_pika
 
-    connection = await aio_pika.connect(server.url())
+    connection = await aio_pika.connect(server.url)
     channel = await connection.channel()
     await channel.queue_delete(QUEUE)
     await channel.declare_queue(QUEUE, durable=True)

@@ -311,6 +311,7 @@ def build_source(
         on_invalid=spec.on_invalid,
         uid=spec.uid,
         token=None if secrets is None else secrets.token,
+        spool=spec.spool,
         addressed=not spec.token,
     )
 

@@ -20,7 +20,7 @@ from hookline.flow.commits import SharedCommits
 from hookline.flow.prepare import Allowed, Pending, Prepare
 from hookline.flow.publish_rates import PublishRates
 from hookline.flow.registry import Registry
-from hookline.flow.repeats import dedupe_key, idempotency_key
+from hookline.flow.repeats import dedupe_key, idempotency_key, own_key
 from hookline.flow.route import HandOff, Lease, matches, new_event
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -80,6 +80,11 @@ class Accept:
     def busy(self) -> bool:
         """Whether anything waits for its commit or is in one."""
         return self._commits.busy or self._asked.busy
+
+    @property
+    def draining(self) -> bool:
+        """Whether whatever comes now is refused."""
+        return self._draining
 
     def active(self) -> bool:
         """Whether somebody publishes: something came within the last tenth of a second."""
@@ -296,9 +301,13 @@ class Accept:
         pending.routed_ms = now_ms
         for place, event in enumerate(pending.events):
             key = dedupe_key(event) if keyed and event.source_id is not None else None
-            if received is not None and (quarantine := received.quarantine[place]) is not None:
-                items.append(NewEvent(event, dedupe_key=key, dedupe_s=dedupe_s, quarantine=quarantine))
-                continue
+            keep_s = dedupe_s
+            if received is not None:
+                if key is None and received.own_keys_s > 0:
+                    key, keep_s = own_key(event), received.own_keys_s
+                if (quarantine := received.quarantine[place]) is not None:
+                    items.append(NewEvent(event, dedupe_key=key, dedupe_s=keep_s, quarantine=quarantine))
+                    continue
             wait_s = max(0.0, (event.deliver_at_ms - now_ms) / 1000) if event.deliver_at_ms is not None else 0.0
             try:
                 item = new_event(
@@ -307,7 +316,7 @@ class Accept:
                     self._lease,
                     wait_s=wait_s,
                     dedupe_key=key,
-                    dedupe_s=dedupe_s,
+                    dedupe_s=keep_s,
                     rows_before=rows,
                     now_s=now_s,
                 )

@@ -29,6 +29,7 @@ from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.follow import Follow
 from hookline.flow.health import HealthKeeper
+from hookline.flow.intake import Intake
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
 from hookline.flow.quarantine import Quarantine
 from hookline.flow.receive import Receive
@@ -44,11 +45,13 @@ from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
 from hookline.flow.route import matches
 from hookline.flow.send import Send
+from hookline.flow.spool_drain import SpoolDrain
 from hookline.flow.tell import Tell
 from hookline.flow.try_out import TryOut
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.verification import EVERY_S as VERIFY_EVERY_S
 from hookline.flow.verification import Verification
+from hookline.flow.waiting import ended_within
 from hookline.flow.wake import Elsewhere, Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
@@ -56,6 +59,7 @@ from hookline.ports.keys import Keys
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
 from hookline.ports.sender import Sender
+from hookline.ports.spool import Spool
 from hookline.ports.store import Store
 
 WRITTEN_S_MAX: Final = 10.0
@@ -106,8 +110,10 @@ class Engine:
         observer: Observer,
         limits: Limits | None = None,
         keys: Keys | None = None,
+        spool: Spool | None = None,
     ) -> None:
-        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing."""
+        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
+        keeps requests of sources that ask for it while the store is away."""
         bounds = limits or Limits()
         self.store = store
         self.senders = dict(senders)
@@ -144,6 +150,8 @@ class Engine:
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.rejections = self._rejections()
         self.keys = keys
+        self.intake = Intake(self.accept, spool, clock, observer)
+        self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
         self.receive = self._receive(bounds)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
@@ -158,6 +166,7 @@ class Engine:
         self.registry.watch(self._endpoint_changed)
         self.follow = self._follow() if bounds.shared else None
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
+        self.upkeep.publishing = self.accept.active
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
 
@@ -199,8 +208,8 @@ class Engine:
         return Receive(
             self.store,
             self.registry,
-            self.accept,
-            Admission(self.store, self.registry, self.accept, self.rejections, self.ids, self.clock, self.observer),
+            self.intake,
+            Admission(self.store, self.registry, self.intake, self.rejections, self.ids, self.clock, self.observer),
             ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
             self.awaited,
             self.keys,
@@ -312,9 +321,12 @@ class Engine:
         return None if endpoint is None else endpoint.tenant
 
     async def start(self) -> None:
-        """Begin. Raises `StoreUnavailable` with the reason when the store cannot be used."""
+        """Begin. Raises `StoreUnavailable` with the reason when the store cannot be used, `SpoolUnavailable`."""
         await self.store.start()
         await self.registry.refresh()
+        if self._drain is not None:
+            await self._drain.start()
+            self._spawn(self._drain.run())
         for row in await self.store.healths():
             channel = self.deliver.channel(row.endpoint_id)
             if channel is not None:
@@ -361,11 +373,13 @@ class Engine:
         self.start_drain()
         self.accept.refuse_new()
         await self.verification.stop()
-        ended = await self._within(self.receive.drained(), WRITTEN_S_MAX)
-        ended &= await self._within(self.accept.drained(), WRITTEN_S_MAX)
-        ended &= await self._within(self.worker.drained(), WRITTEN_S_MAX)
+        ended = await ended_within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await ended_within(self.accept.drained(), self.clock, WRITTEN_S_MAX)
+        if self._drain is not None:
+            ended &= await self._drain.finish(WRITTEN_S_MAX)
+        ended &= await ended_within(self.worker.drained(), self.clock, WRITTEN_S_MAX)
         ended &= await self.deliver.finished(grace_s)
-        if not await self._within(self.recorder.drained(), WRITTEN_S_MAX):
+        if not await ended_within(self.recorder.drained(), self.clock, WRITTEN_S_MAX):
             # The store does not take them: their leases are taken back at the next start.
             self.observer.warn("outcomes_left", at_least=self.recorder.abandon())
             ended = False
@@ -380,15 +394,4 @@ class Engine:
         await self.key_guard.close()
         await self.rejections.close()
         await self.store.stop()
-        return ended
-
-    async def _within(self, work: Coroutine[Any, Any, None], wait_s: float) -> bool:
-        """Whether the work ended in time; otherwise it is not waited for any longer."""
-        task = asyncio.ensure_future(work)
-        slept = asyncio.ensure_future(self.clock.sleep(wait_s))
-        await asyncio.wait([task, slept], return_when=asyncio.FIRST_COMPLETED)
-        ended = task.done()
-        task.cancel()
-        slept.cancel()
-        await asyncio.gather(task, slept, return_exceptions=True)
         return ended

@@ -32,6 +32,7 @@ NOT_PROVEN: Final = "Nothing proves who sends: whoever knows the address is beli
 NOT_ENCRYPTED: Final = "The address is http: what comes can be read and changed on its way. Serve https."
 NOT_CONFIGURED: Final = "No secret is configured: requests that need one are refused until there is one."
 SEALED: Final = "Its secrets were sealed with a key that is not here: requests are answered 503 until it is."
+NO_SPOOL: Final = "There is no spool here: it needs HOOKLINE_SPOOL_PATH, a folder on a persistent volume."
 _SECRETS: Final = msgspec.json.Decoder(SourceSecrets)
 
 
@@ -78,7 +79,7 @@ class NotedRejection(msgspec.Struct, frozen=True):
 
 class Sources:
     """The service behind `/v1/sources`. `public_url` is our own address as the world sees it, without a slash at its
-    end.
+    end; `has_spool`: a source may ask for the spool.
 
     Methods raise `Refusal` for what is asked for wrongly, `NotFound` (also for another tenant's), `Conflict` and
     `StoreUnavailable`.
@@ -93,6 +94,8 @@ class Sources:
         clock: Clock,
         id_maker: IdMaker,
         public_url: str,
+        *,
+        has_spool: bool = False,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -101,6 +104,7 @@ class Sources:
         self._clock = clock
         self._ids = id_maker
         self._public_url = public_url
+        self._has_spool = has_spool
 
     async def create(self, tenant: str, body: bytes) -> DescribedSource:
         """Make a source of the JSON that a client sent; from then on it takes requests."""
@@ -156,6 +160,8 @@ class Sources:
         self, tenant: str, spec: SourceSpec, stored: SourceSecrets, endpoint_before: str | None
     ) -> tuple[SourceSpec, SourceSecrets]:
         """The spec as it is stored, and its secrets. Raises `Refusal`."""
+        if spec.spool and not self._has_spool:
+            raise Refusal("invalid_source", NO_SPOOL, pointer="/spool")
         preset = preset_of(spec.verifier)
         check_spec(spec, preset)
         own = secrets_of(preset, spec.config, stored.config)
@@ -192,6 +198,8 @@ class Sources:
             secrets = SourceSecrets()
         if spec.token:
             address = secrets.token or "tok_…"
+        if spec.spool and not self._has_spool:
+            warnings.append(NO_SPOOL)
         url = f"{self._public_url}{PATH}{address}"
         return DescribedSource(row, spec, url, warnings + _warnings(spec, preset_of(spec.verifier), url))
 
