@@ -2,13 +2,14 @@
 
     python consume_redis.py redis://127.0.0.1:6379 STREAM
 
-Needs `redis`; with WEBHOOK_SECRET (`hookline endpoints secret ID`) and `standardwebhooks` it verifies who wrote them.
+Needs `redis` and `standardwebhooks`; with WEBHOOK_SECRET (`hookline endpoints secret ID`) it verifies who wrote them.
 """
 
 import os
 import sys
 
 import redis
+from standardwebhooks import Webhook, WebhookVerificationError
 
 GROUP = "application"
 
@@ -23,11 +24,9 @@ def verified(fields: dict[bytes, bytes]) -> bool:
     secret = os.environ.get("WEBHOOK_SECRET")
     if not secret:
         return True
-    from standardwebhooks import Webhook, WebhookVerificationError
-
-    headers = {name: fields[name.encode()].decode() for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     try:
-        Webhook(secret).verify(fields[b"data"], headers)
+        Webhook(secret).verify(fields[b"data"], {name: fields[name.encode()].decode() for name in names})
     except (WebhookVerificationError, ValueError):
         return False
     return True
