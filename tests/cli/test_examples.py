@@ -145,7 +145,7 @@ def test_a_webhook_goes_through_a_queue_to_an_application(cli, server, tmp_path)
         (tmp_path / "github.secret").write_text("it is secret")
         secret = f"secret=@{tmp_path / 'github.secret'}"
         assert cli("sources", "create", "queued", "--verifier", "github", "--set", secret).code == 0
-        stream = ("--config", '{"stream": "github"}', "-t", "github.*", "--format", "raw", "--uid", "queue")
+        stream = ("--config", '{"stream": "github"}', "-t", "push", "--format", "raw", "--uid", "queue")
         assert cli("endpoints", "create", broker.url, *stream).code == 0
         key = cli("endpoints", "secret", "queue").out.strip()
         consumer = subprocess.Popen(
