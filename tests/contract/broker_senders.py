@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from hookline.core.bindings import Value, decode
 from hookline.core.endpoint import AuthSpec, Endpoint
 from hookline.core.errors import Refusal
 from hookline.core.event import Event
+from hookline.testing.certificates import SelfSigned
 from hookline.testing.clock import START_WALL_MS
 from hookline.testing.coroutine_sender import sent
 from hookline.testing.samples import full_event, sample_event
@@ -37,6 +39,7 @@ __all__ = [
     "test_a_private_address_is_refused",
     "test_a_stalled_server_is_left",
     "test_it_is_signed_as_a_webhook_is",
+    "test_tls_is_verified",
     "test_what_arrives_is_the_event",
     "test_what_only_http_has_is_refused",
 ]
@@ -169,6 +172,7 @@ async def test_a_stalled_server_is_left(sender: BrokerSender, accepting: Any, se
     outcome = await one(sender, accepting())
     assert outcome.kind is Kind.DELIVERED, outcome
     server.stall()
+    await asyncio.sleep(0.3)  # a signal may take its time on a busy machine
     try:
         outcome = await one(sender, accepting(timeout_s=1.0))
         assert (outcome.kind, outcome.reason) == (Kind.RETRY, "timeout")
@@ -177,3 +181,40 @@ async def test_a_stalled_server_is_left(sender: BrokerSender, accepting: Any, se
     async with asyncio.timeout(20):
         while (outcome := await one(sender, accepting())).kind is not Kind.DELIVERED:
             await asyncio.sleep(0.2)
+
+
+async def test_tls_is_verified(
+    kind_of_sender: type[BrokerSender], accepting: Any, received: Received, server: Any, tmp_path: Path
+) -> None:
+    """Behind TLS all is the same; a certificate that nobody trusts gets neither credentials nor events."""
+    certificate = SelfSigned(("127.0.0.1",))
+    (tmp_path / "ca.pem").write_text(certificate.pem)
+    spoken = bytearray()
+
+    async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server.port)
+
+        async def way(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while chunk := await source.read(65_536):
+                spoken.extend(chunk)
+                sink.write(chunk)
+            sink.close()
+
+        await asyncio.gather(way(reader, far_writer), way(far_reader, writer), return_exceptions=True)
+        writer.close()
+
+    listener = await asyncio.start_server(front, "127.0.0.1", 0, ssl=certificate.server())
+    endpoint = accepting()
+    scheme = kind_of_sender.broker.tls_scheme
+    port = listener.sockets[0].getsockname()[1]
+    secured = msgspec.structs.replace(endpoint, url=f"{scheme}://127.0.0.1:{port}")
+    async with sending(kind_of_sender) as made:
+        outcome = await one(made, secured)
+        assert (outcome.kind, outcome.reason) == (Kind.RETRY, "tls"), outcome.detail
+        assert not spoken
+    async with sending(kind_of_sender, ca_file=str(tmp_path / "ca.pem")) as made:
+        outcome = await one(made, secured)
+        assert outcome.kind is Kind.DELIVERED, outcome.detail
+    assert len(await received()) == 1
+    await asyncio.sleep(0.2)
+    listener.close()

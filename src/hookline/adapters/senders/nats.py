@@ -29,6 +29,7 @@ from hookline.core.broker import NatsConfig, login, placed
 
 PING_S: Final = 20
 GREET_S: Final = 10
+CLOSE_S: Final = 1.0
 _MESSAGE_ID: Final = "Nats-Msg-Id"
 _EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 _NOT_PERMITTED: Final = re.compile(r"permissions violation for publish to \"?([^\"]+?)\"?$", re.IGNORECASE)
@@ -80,7 +81,7 @@ class NatsSender(BrokerSender):
             raise dialing(cause if isinstance(cause, ssl.SSLError) else error) from None
         finally:
             if not link.is_open:
-                await link.close()
+                link.abandon()
                 sock.close()
         return link
 
@@ -111,6 +112,11 @@ class _Pinned(TcpTransport):  # type: ignore[misc, unused-ignore]
         """The connection goes on in TLS."""
         await super().connect_tls(*arguments, **named)
         self._must_tls = False
+
+    def abort(self) -> None:
+        """Closed, without a word."""
+        if self._bare_io_writer is not None:
+            self._bare_io_writer.transport.abort()
 
     def write(self, payload: bytes) -> Any:
         """Written as it is."""
@@ -196,12 +202,17 @@ class _Connected(Link):
         if not confirmed.done():
             confirmed.set_exception(failure)
 
+    def abandon(self) -> None:
+        """Leave nothing open of a connection that was not established: nothing of the driver runs yet."""
+        self._transport.abort()
+
     async def close(self) -> None:
         """End it."""
         try:
-            await self.client.close()
-        except Exception:  # noqa: BLE001 - of one that never got to its greeting
-            self._transport.close()  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
+        finally:
+            self._transport.abort()
 
 
 def _answer(document: Any) -> Answer:
