@@ -34,6 +34,7 @@ from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnava
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
 from hookline.databases import database
+from hookline.destinations import broker_senders
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -108,7 +109,9 @@ class Program:
             ourselves=Ourselves(self.public_url, self.addresses),
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
-        senders: Mapping[str, Sender] = {http.kind: http}
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        senders: Mapping[str, Sender] = {http.kind: http, **brokers}
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
