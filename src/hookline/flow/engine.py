@@ -24,6 +24,7 @@ from hookline.flow.aside import Aside
 from hookline.flow.awaited import Awaited
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.confirm import Confirm, Settle
+from hookline.flow.consume import CONSUMED_S_MAX, Consume
 from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
@@ -49,9 +50,11 @@ from hookline.flow.try_out import TryOut
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.verification import EVERY_S as VERIFY_EVERY_S
 from hookline.flow.verification import Verification
+from hookline.flow.waiting import within
 from hookline.flow.wake import Elsewhere, Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
+from hookline.ports.consumer import Broker
 from hookline.ports.keys import Keys
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
@@ -106,8 +109,10 @@ class Engine:
         observer: Observer,
         limits: Limits | None = None,
         keys: Keys | None = None,
+        brokers: Mapping[str, Broker] | None = None,
     ) -> None:
-        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing."""
+        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `brokers`,
+        by kind, are what sources are consumed from; None: this process consumes none."""
         bounds = limits or Limits()
         self.store = store
         self.senders = dict(senders)
@@ -144,7 +149,9 @@ class Engine:
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.rejections = self._rejections()
         self.keys = keys
-        self.receive = self._receive(bounds)
+        events = ReceivedEvents(self.registry, self.ids, observer, strict=bounds.strict_types)
+        self.receive = self._receive(events)
+        self.consume = Consume(store, self.registry, self.accept, events, self.ids, brokers, clock, observer)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
         self.quarantine = self._quarantine()
@@ -195,13 +202,13 @@ class Engine:
             hint_again_s=HINT_AGAIN_S if bounds.shared and bounds.delivers else None,
         )
 
-    def _receive(self, bounds: Limits) -> Receive:
+    def _receive(self, events: ReceivedEvents) -> Receive:
         return Receive(
             self.store,
             self.registry,
             self.accept,
             Admission(self.store, self.registry, self.accept, self.rejections, self.ids, self.clock, self.observer),
-            ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
+            events,
             self.awaited,
             self.keys,
             self.ids,
@@ -322,6 +329,7 @@ class Engine:
         if self.follow is not None:
             await self.follow.once()
             self._spawn(self.follow.run())
+        self._spawn(self.consume.run())
         if not self.delivers:
             self._spawn(self.upkeep.run(NOT_DELIVERING))
             return
@@ -351,6 +359,7 @@ class Engine:
     def start_drain(self) -> None:
         """Stop handing off and claiming; accepting goes on, into the store."""
         self.draining = True
+        self.consume.stop()
         self.worker.stop()
         self.replays.stop()
         self.deliver.stop()
@@ -359,13 +368,15 @@ class Engine:
     async def stop(self, grace_s: float = 65.0) -> bool:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
+        ended = await within(self.consume.drained(), self.clock, CONSUMED_S_MAX)
+        self.consume.abandon()
         self.accept.refuse_new()
         await self.verification.stop()
-        ended = await self._within(self.receive.drained(), WRITTEN_S_MAX)
-        ended &= await self._within(self.accept.drained(), WRITTEN_S_MAX)
-        ended &= await self._within(self.worker.drained(), WRITTEN_S_MAX)
+        ended &= await within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await within(self.accept.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await within(self.worker.drained(), self.clock, WRITTEN_S_MAX)
         ended &= await self.deliver.finished(grace_s)
-        if not await self._within(self.recorder.drained(), WRITTEN_S_MAX):
+        if not await within(self.recorder.drained(), self.clock, WRITTEN_S_MAX):
             # The store does not take them: their leases are taken back at the next start.
             self.observer.warn("outcomes_left", at_least=self.recorder.abandon())
             ended = False
@@ -380,15 +391,4 @@ class Engine:
         await self.key_guard.close()
         await self.rejections.close()
         await self.store.stop()
-        return ended
-
-    async def _within(self, work: Coroutine[Any, Any, None], wait_s: float) -> bool:
-        """Whether the work ended in time; otherwise it is not waited for any longer."""
-        task = asyncio.ensure_future(work)
-        slept = asyncio.ensure_future(self.clock.sleep(wait_s))
-        await asyncio.wait([task, slept], return_when=asyncio.FIRST_COMPLETED)
-        ended = task.done()
-        task.cancel()
-        slept.cancel()
-        await asyncio.gather(task, slept, return_exceptions=True)
         return ended

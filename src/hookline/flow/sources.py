@@ -12,14 +12,22 @@ from typing import Final
 import msgspec
 
 from hookline.core import ids
+from hookline.core.broker_source import KEYLESS, parse_address
 from hookline.core.errors import Conflict, NotFound, Refusal
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.ids import IdMaker
 from hookline.core.rejection import Rejection
 from hookline.core.secret import NONCE_BYTES, Keyring
 from hookline.core.source import PATH, TOKEN, TOKEN_BYTES, SourceSecrets, SourceSpec
-from hookline.core.source_spec import check_spec, decode_spec, encode_spec, merge_patch, parse_spec
-from hookline.core.verified_by import check_config, is_secret, masked, preset_of, proves_nothing, secrets_of
+from hookline.core.source_spec import HTTP, check_spec, decode_spec, encode_spec, merge_patch, parse_spec
+from hookline.core.verified_by import (
+    check_source_config,
+    is_secret,
+    masked,
+    preset_for,
+    proves_nothing,
+    secrets_of,
+)
 from hookline.core.verifiers import presets
 from hookline.core.verifiers.preset import Preset
 from hookline.flow.catalogue import Catalogue
@@ -30,6 +38,11 @@ from hookline.ports.store import Page, SourceRow, Store
 
 NOT_PROVEN: Final = "Nothing proves who sends: whoever knows the address is believed (verifier none)."
 NOT_ENCRYPTED: Final = "The address is http: what comes can be read and changed on its way. Serve https."
+NO_KEY: Final = (
+    "At least once: this broker's messages have no coordinates of their own, so one that comes again is a new event. "
+    "Name what tells them apart in reading.id, as header:message-id."
+)
+BROKER_NOT_ENCRYPTED: Final = "The broker's address is not encrypted: what comes can be read and changed on its way."
 NOT_CONFIGURED: Final = "No secret is configured: requests that need one are refused until there is one."
 SEALED: Final = "Its secrets were sealed with a key that is not here: requests are answered 503 until it is."
 _SECRETS: Final = msgspec.json.Decoder(SourceSecrets)
@@ -41,7 +54,7 @@ class DescribedSource(msgspec.Struct, frozen=True):
     row: SourceRow
     spec: SourceSpec
     url: str
-    """Where the provider is to send to."""
+    """Where the provider is to send to; of one that consumes the broker's address."""
     warnings: Sequence[str]
 
 
@@ -156,10 +169,10 @@ class Sources:
         self, tenant: str, spec: SourceSpec, stored: SourceSecrets, endpoint_before: str | None
     ) -> tuple[SourceSpec, SourceSecrets]:
         """The spec as it is stored, and its secrets. Raises `Refusal`."""
-        preset = preset_of(spec.verifier)
+        preset = preset_for(spec.kind, spec.verifier)
         check_spec(spec, preset)
         own = secrets_of(preset, spec.config, stored.config)
-        check_config(preset, {**spec.config, **own})
+        check_source_config(spec.kind, preset, {**spec.config, **own})
         await self._check_endpoint(tenant, spec, endpoint_before)
         token = stored.token or TOKEN + self._clock.random_bytes(TOKEN_BYTES).hex() if spec.token else None
         shown = msgspec.structs.replace(spec, config=masked(preset, spec.config))
@@ -190,10 +203,12 @@ class Sources:
         except Conflict:
             warnings.append(SEALED)
             secrets = SourceSecrets()
+        if spec.kind != HTTP:
+            return DescribedSource(row, spec, str(spec.config.get("url", "")), warnings + _warnings_of_broker(spec))
         if spec.token:
             address = secrets.token or "tok_…"
         url = f"{self._public_url}{PATH}{address}"
-        return DescribedSource(row, spec, url, warnings + _warnings(spec, preset_of(spec.verifier), url))
+        return DescribedSource(row, spec, url, warnings + _warnings(spec, preset_for(spec.kind, spec.verifier), url))
 
     def _seal(self, secrets: SourceSecrets) -> bytes:
         return self._keyring.seal(msgspec.json.encode(secrets), self._clock.random_bytes(NONCE_BYTES))
@@ -213,6 +228,15 @@ def _warnings(spec: SourceSpec, preset: Preset, url: str) -> list[str]:
         found.append(NOT_CONFIGURED)
     if url.startswith("http://"):
         found.append(NOT_ENCRYPTED)
+    return found
+
+
+def _warnings_of_broker(spec: SourceSpec) -> list[str]:
+    found: list[str] = []
+    if spec.kind in KEYLESS and not spec.reading.id:
+        found.append(NO_KEY)
+    if not parse_address(spec.kind, str(spec.config.get("url", ""))).tls:
+        found.append(BROKER_NOT_ENCRYPTED)
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from hookline.ports.clock import Clock
 
@@ -16,3 +18,15 @@ async def wait_for_set(event: asyncio.Event, clock: Clock, wait_s: float) -> Non
     finally:
         is_set.cancel()
         slept.cancel()
+
+
+async def within(work: Coroutine[Any, Any, None], clock: Clock, wait_s: float) -> bool:
+    """Whether the work ended within `wait_s` of this clock; otherwise it is not waited for any longer."""
+    task = asyncio.ensure_future(work)
+    slept = asyncio.ensure_future(clock.sleep(wait_s))
+    await asyncio.wait([task, slept], return_when=asyncio.FIRST_COMPLETED)
+    ended = task.done()
+    task.cancel()
+    slept.cancel()
+    await asyncio.gather(task, slept, return_exceptions=True)
+    return ended
