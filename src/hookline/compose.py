@@ -26,6 +26,7 @@ from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.senders.http import HttpSender
+from hookline.brokers import brokers
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
@@ -66,6 +67,7 @@ SWITCH_S: Final = 0.001
 """After so long the loop's thread lets the writer's have its turn, which has one after each statement of a commit: with
 the interpreter's 5 ms a commit under load waits longer for its turns than for the disk."""
 ACCEPT_GATHER_S: Final = 0.003
+ONLY_NODE: Final = "1"
 RECORD_LINGER_S: Final = 0.005
 
 
@@ -88,6 +90,9 @@ class Program:
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         networks = Networks(settings.allow_networks)
+        ca_file = None if settings.ca_file is None else str(settings.ca_file)
+        node = self.clock.random_bytes(6).hex() if settings.on_postgres else ONLY_NODE
+        place = f"{socket.gethostname()}-{addresses(listeners)[0][1]}" if settings.on_postgres else ONLY_NODE
         http = HttpSender(
             networks,
             self.clock,
@@ -95,7 +100,7 @@ class Program:
             version=__version__,
             origin=origin_of(self.public_url),
             ourselves=Ourselves(self.public_url, addresses(listeners)),
-            ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
+            ca_file=ca_file,
         )
         senders: Mapping[str, Sender] = {http.kind: http}
         if settings.failpoint:
@@ -123,6 +128,7 @@ class Program:
                 delivers=settings.role != "api",
             ),
             KeptKeys(http.fetch, self.clock),
+            None if settings.role == "worker" else brokers(http, ca_file, node, place),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:

@@ -15,9 +15,9 @@ CORE_NEVER = frozenset(
     | {"typer", "pydantic"}
 )
 CORE_MAY_TOO = "urllib.parse"  # of a package that also does I/O, the part that reads text
-LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "databases", "compose", "cli", "__main__")
+LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "databases|brokers", "compose", "cli", "__main__")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
-SIBLINGS = ("stores", "queues", "senders", "keys", "observers")
+SIBLINGS = ("stores", "queues", "senders", "keys", "observers", "consumers")
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",

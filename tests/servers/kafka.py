@@ -18,7 +18,16 @@ POM = Path(__file__).with_name("kafka.pom.xml")
 JARS = Path(sys.prefix) / "share" / "kafka"
 """Fetched once for an environment. Removed with it."""
 JAVA = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
-FETCH = ["mvn", "-q", "-B", "--strict-checksums", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f", str(POM)]
+FETCH = [
+    "mvn",
+    "-q",
+    "-B",
+    "--strict-checksums",
+    "dependency:copy-dependencies",
+    "-DincludeScope=runtime",
+    "-f",
+    str(POM),
+]
 FETCH_S_MAX = 280
 CLUSTER = "aG9va2xpbmUtdGVzdHMtMQ"
 

@@ -117,7 +117,7 @@ KEYLESS: Final = frozenset({"rabbitmq", "mqtt"})
 """Whose messages have no coordinates that stay the same when a message comes again."""
 
 
-class BrokerAddress(msgspec.Struct, frozen=True):
+class Hosts(msgspec.Struct, frozen=True):
     """Where a broker is. A `Target` has host and port as the guard against private addresses takes them."""
 
     targets: tuple[Target, ...]
@@ -126,7 +126,7 @@ class BrokerAddress(msgspec.Struct, frozen=True):
     """What follows the host, without its slash: a number of a database, a virtual host."""
 
 
-def parse_address(kind: str, url: str) -> BrokerAddress:
+def parse_address(kind: str, url: str) -> Hosts:
     """Take the address of a broker apart. Raises `Refusal` with a pointer; no part of the address is in it."""
     schemes = SCHEMES[kind]
     parts = _URL.fullmatch(url)
@@ -142,7 +142,7 @@ def parse_address(kind: str, url: str) -> BrokerAddress:
         _refuse("url", "has a path, which this broker knows nothing of")
     if kind == "redis" and parts[3] and not (parts[3].isascii() and parts[3].isdigit() and len(parts[3]) < 6):
         _refuse("url", "has a path that is no number of a database")
-    return BrokerAddress(tuple(_target(host, port) for host in hosts), tls, parts[3] or "")
+    return Hosts(tuple(_target(host, port) for host in hosts), tls, parts[3] or "")
 
 
 def _target(host: str, port: int) -> Target:

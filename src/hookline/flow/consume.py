@@ -206,11 +206,11 @@ class Reader:
         """Make one durable; `STORED`, or the code of why it is not, and is to be tried again."""
         judged = self._events.make(self.source, message, self._store.now_ms())
         code = await self._commit(judged)
-        if code == STORED or code in _WAITS or code == FULL:
+        if code in (STORED, FULL) or code in _WAITS:
             return code
         # It cannot be stored as it is: its bytes are, for a person, without anything that was read from it.
         problem = Refusal(code, "The message cannot be stored as an event.")
-        plain = msgspec.structs.replace(message, headers=(), topic="", key="", id="")
+        plain = msgspec.structs.replace(message, properties={}, content_type=None, topic="", key="", id="")
         return await self._commit(self._events.whole(self.source, plain, problem, self._store.now_ms()))
 
     async def _commit(self, judged: Judged) -> str:

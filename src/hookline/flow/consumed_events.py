@@ -6,11 +6,14 @@ acknowledged. So a poison message is seen once, and stops nobody.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from hookline.core.cloudevents import STRUCTURED, is_binary, parse_binary, parse_structured
+from hookline.core import bindings
+from hookline.core.bindings import CONTENT_TYPE, Binding, Value
 from hookline.core.draft import Draft, check_text, event_of
 from hookline.core.errors import Refusal
 from hookline.core.event import JSON, Event, Origin
@@ -29,8 +32,17 @@ METHOD: Final = "CONSUME"
 """In place of a request's method."""
 KEPT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of a message that is too large for an event, so much is kept for a person to look at."""
-_ATTRIBUTES: Final = ("message-topic", "message-key", "message-id")
-"""Headers by which expressions read what a message has beside its own headers."""
+HEADER_CHARS_MAX: Final = 8192
+_NAME: Final = re.compile("[!-~]{1,255}")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+BINDINGS: Final[Mapping[str, Binding]] = {
+    "redis": bindings.REDIS,
+    "nats": bindings.NATS,
+    "rabbitmq": bindings.AMQP,
+    "kafka": bindings.KAFKA,
+    "mqtt": bindings.MQTT,
+}
+"""By the kind of the source, how its messages carry CloudEvents."""
 
 
 class ConsumedEvents:
@@ -46,7 +58,8 @@ class ConsumedEvents:
         request = _request(source, message)
         identity = request_id(self._ids, now_ms)
         try:
-            draft = _cloudevent(request, now_ms)
+            binding = BINDINGS[source.kind]
+            draft = bindings.decode(binding, message.content_type, message.properties, message.body, now_ms)
             if draft is not None:
                 return self._of_draft(source, request, draft, identity, now_ms)
             items = events_of(request, source.reading)
@@ -92,12 +105,29 @@ class ConsumedEvents:
 
 def _request(source: Source, message: Message) -> Inbound:
     """The message as the expressions of a reading see it."""
-    own = tuple(field for field in message.headers if field[0] not in _ATTRIBUTES)
-    values = zip(_ATTRIBUTES, (message.topic, message.key, message.id), strict=True)
-    headers = own + tuple((name, value) for name, value in values if value)
-    if not any(name == "content-type" for name, _ in own):
-        headers += (("content-type", _content_type(message.body)),)
-    return Inbound(METHOD, f"{source.kind}://{message.topic}", headers, message.body)
+    values: dict[str, Value] = {name.lower(): value for name, value in message.properties.items()}
+    values.update({"message-topic": message.topic, "message-key": message.key, "message-id": message.id})
+    if message.content_type:
+        values[CONTENT_TYPE] = message.content_type
+    headers = tuple((name, text) for name, value in values.items() if _NAME.fullmatch(name) and (text := _text(value)))
+    if not any(name == CONTENT_TYPE for name, _ in headers):
+        headers += ((CONTENT_TYPE, _content_type(message.body)),)
+    return Inbound(METHOD, f"{source.kind}:{message.topic}", headers, message.body)
+
+
+def _text(value: Value) -> str:
+    """A value as text, without what no text of ours has; empty where nothing is left of it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = _decoded(value) if isinstance(value, bytes) else str(value)
+    return _CONTROL.sub("", text[:HEADER_CHARS_MAX]).strip()
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _content_type(body: bytes) -> str:
@@ -108,18 +138,6 @@ def _content_type(body: bytes) -> str:
     except Refusal:
         return OPAQUE
     return JSON
-
-
-def _cloudevent(request: Inbound, now_ms: int) -> Draft | None:
-    """The message as a CloudEvent, None where it is none. Raises `Refusal`."""
-    headers = dict(request.headers)
-    content_type = request.content_type
-    if content_type == STRUCTURED:
-        check_utf8(request.body)
-        return parse_structured(request.body, headers, now_ms)
-    if is_binary(headers):
-        return parse_binary(headers["content-type"], headers, request.body, now_ms)
-    return None
 
 
 def _known_by(event: Event, message: Message, item: Item) -> Event:

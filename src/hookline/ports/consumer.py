@@ -7,11 +7,12 @@ another process. `hookline.testing.consumer_contract` is what every adapter prom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from hookline.core.bindings import Value
 from hookline.core.source import Source
 
 MESSAGES_MAX = 256
@@ -29,8 +30,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """One message of a broker."""
 
     body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    """In order, names in lower case; `content-type` among them, where the message has one."""
+    properties: Mapping[str, Value] = {}
+    """Its headers, fields or properties as they came, but for the body; names keep their case."""
+    content_type: str | None = None
+    """Where the protocol has a place of its own for it; else it is one of `properties`."""
     topic: str = ""
     """The topic, subject, stream or routing key that it was published to."""
     key: str = ""
