@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from tests.servers import nats, valkey
+from tests.servers import kafka, mosquitto, nats, rabbitmq, valkey
 
 
 class Outside(Protocol):
@@ -107,6 +107,113 @@ class Nats:
         self._server.start()
 
 
+class Rabbitmq:
+    """`Outside` with a durable queue."""
+
+    kind = "rabbitmq"
+    exactly = False
+
+    def __init__(self, server: rabbitmq.RabbitMQ) -> None:
+        self._server = server
+
+    def config(self, name: str) -> dict[str, Any]:
+        url = f"amqp://127.0.0.1:{self._server.port}"
+        return {"url": url, "queue": name, "username": "guest", "password": "guest"}
+
+    def make(self, name: str) -> None:
+        async def work() -> None:
+            import aio_pika
+
+            async with await aio_pika.connect(self._server.url()) as connection:
+                await (await connection.channel()).declare_queue(name, durable=True)
+
+        asyncio.run(work())
+
+    def publish(self, name: str, numbers: Sequence[int]) -> None:
+        async def work() -> None:
+            import aio_pika
+
+            async with await aio_pika.connect(self._server.url()) as connection:
+                exchange = (await connection.channel()).default_exchange
+                for number in numbers:
+                    message = aio_pika.Message(body(number), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+                    await exchange.publish(message, routing_key=name)
+
+        asyncio.run(work())
+
+    def restart(self) -> None:
+        self._server.kill()
+        self._server.start()
+
+
+class Kafka:
+    """`Outside` with a topic of three partitions."""
+
+    kind = "kafka"
+    exactly = True
+
+    def __init__(self, server: kafka.Kafka) -> None:
+        self._server = server
+
+    def config(self, name: str) -> dict[str, Any]:
+        return {"url": self._server.url(), "topic": name, "group": f"group-{name}"}
+
+    def make(self, name: str) -> None:
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        admin = AdminClient({"bootstrap.servers": self._server.address, "log_level": 0})
+        admin.create_topics([NewTopic(name, 3, 1)])[name].result(20)
+
+    def publish(self, name: str, numbers: Sequence[int]) -> None:
+        from confluent_kafka import Producer
+
+        failed: list[object] = []
+        producer = Producer({"bootstrap.servers": self._server.address, "enable.idempotence": True})
+        for number in numbers:
+            producer.produce(
+                name,
+                body(number),
+                str(number),
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
+        assert producer.flush(30) == 0
+        assert failed == []
+
+    def restart(self) -> None:
+        self._server.kill()
+        self._server.start()
+
+
+class Mqtt:
+    """`Outside` with Mosquitto, which writes its sessions down when it is stopped in order, and not before."""
+
+    kind = "mqtt"
+    exactly = False
+
+    def __init__(self, server: mosquitto.Mosquitto) -> None:
+        self._server = server
+
+    def config(self, name: str) -> dict[str, Any]:
+        return {"url": self._server.url, "topic": f"{name}/#"}
+
+    def make(self, name: str) -> None:
+        """A topic is where somebody subscribed to it."""
+
+    def publish(self, name: str, numbers: Sequence[int]) -> None:
+        async def work() -> None:
+            import aiomqtt
+
+            async with aiomqtt.Client("127.0.0.1", self._server.port) as client:
+                for number in numbers:
+                    await client.publish(f"{name}/new", body(number), qos=1)
+
+        asyncio.run(work())
+
+    def restart(self) -> None:
+        self._server.stop()
+        self._server.start()
+
+
 @contextmanager
 def outside(kind: str) -> Iterator[Outside]:
     """A broker of this kind, started, for as long as the block lasts."""
@@ -116,3 +223,12 @@ def outside(kind: str) -> Iterator[Outside]:
     elif kind == "nats":
         for nats_server in nats.serving():
             yield Nats(nats_server)
+    elif kind == "rabbitmq":
+        for rabbit in rabbitmq.serving():
+            yield Rabbitmq(rabbit)
+    elif kind == "kafka":
+        for kafka_server in kafka.serving():
+            yield Kafka(kafka_server)
+    else:
+        for broker in mosquitto.serving():
+            yield Mqtt(broker)

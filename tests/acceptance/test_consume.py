@@ -15,7 +15,7 @@ from tests.acceptance.program import Program, until
 
 MESSAGES = 2_000
 PARTS = 40
-KINDS = ("redis", "nats")
+KINDS = ("redis", "nats", "rabbitmq", "kafka", "mqtt")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -46,6 +46,11 @@ def numbers_of(program: Program) -> Counter[int]:
             return found
 
 
+def reads(program: Program, name: str) -> bool:
+    """Whether the program says that it reads the source: what is published at some brokers before that is nobody's."""
+    return f'"source":"{name}"' in program.log().replace(" ", "") and "source_connected" in program.log()
+
+
 def create(program: Program, broker: Outside, name: str, **spec: Any) -> dict[str, Any]:
     """A source that consumes; what was answered."""
     reading = {"type": "'order.created'", "subject": "body:n"} | ({} if broker.exactly else {"id": "body:n"})
@@ -54,6 +59,7 @@ def create(program: Program, broker: Outside, name: str, **spec: Any) -> dict[st
         json={"name": name, "kind": broker.kind, "config": broker.config(name), "reading": reading, **spec},
     )
     assert answer.status_code == 201, answer.text
+    until(lambda: reads(program, name))
     made: dict[str, Any] = answer.json()
     return made
 

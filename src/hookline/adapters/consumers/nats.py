@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 ACK_WAIT_S: Final = 10.0
 """Of a consumer that is made here: what is not acknowledged for so long comes again."""
-FETCH_S: Final = 1.0
-CHECK_EVERY: Final = 5
+FETCH_S: Final = 0.5
+CHECK_EVERY: Final = 10
 """So many fetches without a message, and it is asked whether the consumer is still there."""
 FIRST_COUNT: Final = 16
 PING_S: Final = 5
@@ -74,23 +74,30 @@ class NatsBroker:
             more |= {"user": config.username, "password": config.password}
         if config.token is not None:
             more["token"] = config.token
-        return await _asked(
-            config,
-            nats.connect(
-                [f"{'tls' if hosts.tls else 'nats'}://{host}:{target.port}"],
-                name="hookline",
-                allow_reconnect=False,
-                connect_timeout=int(CONNECT_S_MAX),
-                ping_interval=PING_S,
-                max_outstanding_pings=2,
-                error_cb=_unheard,
-                **more,
-            ),
+        why: list[Exception] = []
+
+        async def heard(error: Exception) -> None:
+            why[:] = [error]
+
+        connecting = nats.connect(
+            [f"{'tls' if hosts.tls else 'nats'}://{host}:{target.port}"],
+            name="hookline",
+            allow_reconnect=False,
+            max_reconnect_attempts=1,  # 0 would be for ever
+            reconnect_time_wait=0.1,
+            connect_timeout=int(CONNECT_S_MAX),
+            ping_interval=PING_S,
+            max_outstanding_pings=2,
+            error_cb=heard,
+            **more,
         )
-
-
-async def _unheard(_error: Exception) -> None:
-    """What goes wrong is raised where it is waited for."""
+        try:
+            return await _asked(config, connecting)
+        except ConsumerLost:
+            # The driver only says that there is no server; why it could not connect it said before.
+            if why:
+                raise lost(why[0], config.password, config.token) from None
+            raise
 
 
 class NatsConsumer:
@@ -106,6 +113,7 @@ class NatsConsumer:
         """By sequence, what was received and not acknowledged."""
         self._count = FIRST_COUNT
         self._empty = 0
+        self._fetching: asyncio.Future[list[Msg]] | None = None
 
     async def join(self) -> None:
         """Make the consumer where it is missing. Raises `ConsumerLost`, also where the stream is missing."""
@@ -139,8 +147,13 @@ class NatsConsumer:
         while not self._left:
             if self._client.is_closed or not self._client.is_connected:
                 raise ConsumerLost("The connection was closed.")
+            if self._fetching is None:
+                self._fetching = asyncio.ensure_future(self._subscription.fetch(self._count, timeout=FETCH_S))
+            # Cancelled, it goes on: what the server sends for it is given back by `close`.
+            await asyncio.wait({self._fetching})
+            fetching, self._fetching = self._fetching, None
             try:
-                fetched = await self._subscription.fetch(self._count, timeout=FETCH_S)
+                fetched = fetching.result()
             except TimeoutError:
                 await self._check()
                 continue
@@ -187,6 +200,12 @@ class NatsConsumer:
 
     async def close(self) -> None:
         """`Consumer.close`: what was not acknowledged is given back."""
+        try:
+            async with asyncio.timeout(2 * FETCH_S):
+                if self._fetching is not None:
+                    self._take(await self._fetching)
+        except _TROUBLE:
+            pass
         try:
             async with asyncio.timeout(1.0):
                 for msg in self._outstanding.values():
