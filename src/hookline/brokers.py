@@ -45,9 +45,10 @@ class _Late:
         return await self._broker.open(source)
 
 
-def brokers(http: HttpSender, ca_file: str | None, node: str, place: str) -> Mapping[str, Broker]:
+def brokers(http: HttpSender, ca_file: str | None, node: str, place: str, *, alone: bool) -> Mapping[str, Broker]:
     """Every kind of broker. `http` judges addresses as it does those of endpoints; `node` tells this process from
-    others on the same store, and so does `place`, which is the same after a restart."""
+    others on the same store, and so does `place`, which is the same after a restart. `alone`: there are no
+    others."""
 
     async def check(target: Target, tenant: str) -> Sequence[str]:
         try:
@@ -55,5 +56,5 @@ def brokers(http: HttpSender, ca_file: str | None, node: str, place: str) -> Map
         except DialError as error:
             raise ConsumerLost(str(error)) from None
 
-    way = Way(check, client_context(ca_file), ca_file, node, place)
+    way = Way(check, client_context(ca_file), ca_file, node, place, alone)
     return {kind: _Late(kind, way) for kind in KINDS}

@@ -128,7 +128,7 @@ class Program:
                 delivers=settings.role != "api",
             ),
             KeptKeys(http.fetch, self.clock),
-            None if settings.role == "worker" else brokers(http, ca_file, node, place),
+            None if settings.role == "worker" else brokers(http, ca_file, node, place, alone=not settings.on_postgres),
         )
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:

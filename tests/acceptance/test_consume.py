@@ -14,7 +14,7 @@ from tests.acceptance.outside import Outside, outside
 from tests.acceptance.program import Program, until
 
 MESSAGES = 2_000
-PARTS = 40
+PARTS = 16
 KINDS = ("redis", "nats", "rabbitmq", "kafka", "mqtt")
 
 

@@ -15,4 +15,4 @@ async def _any(target: Target, _tenant: str) -> Sequence[str]:
 
 def way(node: str = "1") -> Way:
     """One for an adapter under test."""
-    return Way(_any, ssl.create_default_context(), None, node, node)
+    return Way(_any, ssl.create_default_context(), None, node, node, alone=False)

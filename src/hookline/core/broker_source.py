@@ -97,10 +97,11 @@ class MqttConfig(_Broker, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     topic: Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f$][^\x00-\x1f]*$")]
     """A filter: `+` and `#` are wildcards."""
-    group: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/+#\x00-\x1f]+$")] = "hookline"
-    """Of the shared subscription, so that several processes share the messages."""
+    group: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/+#\x00-\x1f]+$")] | None = None
+    """Of a shared subscription. None: `hookline` on PostgreSQL, where several processes share the messages; on SQLite
+    the subscription is not shared."""
     client_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """Names the session, each process with its own; None: made of the source's id and the machine's name."""
+    """Begins the name of the session, of which each process has its own; None: made of the source's id."""
 
 
 BrokerConfig = RedisConfig | NatsConfig | RabbitmqConfig | KafkaConfig | MqttConfig

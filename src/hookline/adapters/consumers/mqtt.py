@@ -1,4 +1,5 @@
-"""MQTT 5: a topic filter, by a shared subscription with QoS 1 in a session that outlives the connection.
+"""MQTT 5: a topic filter, subscribed with QoS 1 in a session that outlives the connection; shared where several
+processes consume.
 
 A message is acknowledged (PUBACK) when it is durable, not when it came; until then the broker keeps it in the session
 and sends it again when the session goes on. It has no coordinates of its own: its packet number is one of 65,535 that
@@ -23,13 +24,14 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from hookline.adapters.consumers.holding import Holding
-from hookline.adapters.consumers.way import CONNECT_S_MAX, Way, read_config
+from hookline.adapters.consumers.way import CONNECT_S_MAX, Way, read_config, scope
 from hookline.core.address import Target
 from hookline.core.bindings import Value
 from hookline.core.broker_source import MqttConfig
 from hookline.core.source import Source
 from hookline.ports.consumer import Consumer, ConsumerLost, Message
 
+GROUP: Final = "hookline"
 KEEPALIVE_S: Final = 10
 SESSION_S: Final = 7 * 86_400
 """A broker keeps a session so long after its connection ended."""
@@ -51,9 +53,12 @@ class MqttBroker:
         """`Broker.open`."""
         config, hosts = read_config(source)
         address, target = (await self._way.hosts(source, hosts))[0]
+        group = config.group or (None if self._way.alone else GROUP)
+        topic = config.topic if group is None else f"$share/{group}/{config.topic}"
+        # A session keeps its subscriptions: another topic is another session.
         name = config.client_id or f"hookline-{source.id.hex()[:16]}"
-        identifier = f"{name}-{self._way.place}"
-        consumer = MqttConsumer(config, identifier, asyncio.get_running_loop())
+        identifier = f"{name}-{scope(config.url, topic)}-{self._way.place}"
+        consumer = MqttConsumer(config, topic, identifier, asyncio.get_running_loop())
         try:
             await consumer.join(address, target, self._way.context if hosts.tls else None)
         except BaseException:
@@ -74,8 +79,8 @@ class _Pinned(Client):
 class MqttConsumer:
     """`Consumer` of one subscription."""
 
-    def __init__(self, config: MqttConfig, identifier: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._config = config
+    def __init__(self, config: MqttConfig, topic: str, identifier: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._filter = topic
         self._loop = loop
         self._held = Holding()
         self._joined: asyncio.Future[None] = loop.create_future()
@@ -130,7 +135,7 @@ class MqttConsumer:
             self._soon(self._fail, f"The broker refused the connection: {reason}.")
             return
         options = SubscribeOptions(qos=1)
-        client.subscribe(f"$share/{self._config.group}/{self._config.topic}", options=options)
+        client.subscribe(self._filter, options=options)
 
     def _on_subscribe(self, _client: Client, _data: object, _mid: int, reasons: list[Any], _more: object) -> None:
         refused = next((reason for reason in reasons if reason.is_failure), None)

@@ -40,6 +40,8 @@ class Way:
     """Tells this process from others that consume the same; where there is only one, it is always the same."""
     place: str
     """The same, and the same again when this process is started again where it was."""
+    alone: bool
+    """No other process consumes the same."""
 
     async def hosts(self, source: Source, hosts: Hosts) -> list[tuple[str, Target]]:
         """Every address of every host, with the host it is of. Raises `ConsumerLost` where none can be reached."""
