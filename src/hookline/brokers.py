@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from hookline.adapters.consumers.way import Way
@@ -12,6 +12,7 @@ from hookline.adapters.senders.http import HttpSender
 from hookline.adapters.senders.tls import client_context
 from hookline.core.address import Target
 from hookline.core.broker_source import KINDS
+from hookline.core.errors import Refusal
 from hookline.core.source import Source
 from hookline.ports.consumer import Broker, Consumer, ConsumerLost
 
@@ -43,6 +44,20 @@ class _Late:
             self._broker = getattr(module, _CLASSES[self.kind])(self._way)
         assert self._broker is not None
         return await self._broker.open(source)
+
+
+def judge(http: HttpSender) -> Callable[[Target, str], Awaitable[None]]:
+    """Judges where a source that is made or changed would be consumed from, as an endpoint's url is: it raises
+    `Refusal` for a host that may not be connected to. A name that does not resolve now is judged when it does."""
+
+    async def check(target: Target, tenant: str) -> None:
+        try:
+            await http.addresses(target, tenant)
+        except DialError as error:
+            if error.reason == "address_refused":
+                raise Refusal("address_refused", str(error), pointer="/config/url") from None
+
+    return check
 
 
 def brokers(http: HttpSender, ca_file: str | None, node: str, place: str, *, alone: bool) -> Mapping[str, Broker]:

@@ -26,7 +26,7 @@ from hookline.adapters.observers.logs import LogObserver
 from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.senders.http import HttpSender
-from hookline.brokers import brokers
+from hookline.brokers import brokers, judge
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, StoreUnavailable
@@ -130,6 +130,7 @@ class Program:
             KeptKeys(http.fetch, self.clock),
             None if settings.role == "worker" else brokers(http, ca_file, node, place, alone=not settings.on_postgres),
         )
+        self._judge = judge(http)
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -244,7 +245,14 @@ class Program:
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
             sources=Sources(
-                self.store, engine.registry, catalogue, self._keyring, self.clock, engine.ids, self.public_url
+                self.store,
+                engine.registry,
+                catalogue,
+                self._keyring,
+                self.clock,
+                engine.ids,
+                self.public_url,
+                self._judge,
             ),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),

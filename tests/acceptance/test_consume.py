@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.outside import Outside, outside
-from tests.acceptance.program import Program, until
+from tests.acceptance.program import Program, running, until
 
 MESSAGES = 2_000
 PARTS = 16
@@ -22,6 +22,13 @@ KINDS = ("redis", "nats", "rabbitmq", "kafka", "mqtt")
 def broker(request: pytest.FixtureRequest) -> Iterator[Outside]:
     """Each kind in turn, on a real server."""
     with outside(request.param) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[Outside]:
+    """The one that starts and answers at once, for what is the same with all."""
+    with outside("redis") as found:
         yield found
 
 
@@ -89,19 +96,42 @@ def test_nothing_is_lost_and_nothing_comes_twice(program: Program, broker: Outsi
     assert numbers_of(program) == Counter(range(wanted))
 
 
-def test_it_follows_the_configuration_within_a_second(program: Program, broker: Outside):
-    """Disabled it reads nothing, enabled it reads what came meanwhile; deleted it is gone. Secrets are never shown."""
-    broker.make("switched")
-    made = create(program, broker, "switched")
-    assert made["url"] == broker.config("switched")["url"]
-    broker.publish("switched", [1])
+def test_it_follows_the_configuration_within_a_second(program: Program, quick: Outside):
+    """Disabled it reads nothing, enabled it reads what came meanwhile, and a program that ends does so at once."""
+    quick.make("switched")
+    made = create(program, quick, "switched")
+    assert made["url"] == quick.config("switched")["url"]
+    quick.publish("switched", [1])
     until(lambda: sum(numbers_of(program).values()) == 1, wait_s=15)
     assert program.client.patch("/v1/sources/switched", json={"enabled": False}).status_code == 200
     time.sleep(1.0)
-    broker.publish("switched", [2])
+    quick.publish("switched", [2])
     time.sleep(1.0)
     assert numbers_of(program) == Counter([1])
     assert program.client.patch("/v1/sources/switched", json={"enabled": True}).status_code == 200
     until(lambda: numbers_of(program) == Counter([1, 2]), wait_s=15)
     assert program.client.delete("/v1/sources/switched").status_code == 204
+    began = time.monotonic()
     assert program.terminate() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_broker_in_a_private_network_needs_leave(tmp_path: Path, quick: Outside):
+    """Without HOOKLINE_ALLOW_NETWORKS a broker at a private address is refused, and one that was let in before is not
+    connected to any more; its password is nowhere to be seen."""
+    quick.make("private")
+    config = quick.config("private")
+    folder = tmp_path / "program"
+    with running(folder, allow_networks="192.0.2.0/24") as program:
+        answer = program.client.post("/v1/sources", json={"name": "private", "kind": quick.kind, "config": config})
+        assert (answer.status_code, answer.json()["code"]) == (422, "address_refused")
+        assert answer.json()["pointer"] == "/config/url"
+    with running(folder) as program:
+        made = create(program, quick, "private")
+        assert made["config"].get("password", "***") == "***"
+    with running(folder, allow_networks="192.0.2.0/24") as program:
+        until(lambda: "The address is not public." in program.log())
+        quick.publish("private", [1])
+        time.sleep(0.5)
+        assert program.stats()["events"] == 0
+        assert program.log().count("source_connected") == 1

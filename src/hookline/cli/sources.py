@@ -152,7 +152,7 @@ def create(
     with Client() as client:
         made = client.call("POST", path("sources"), document=document)
     _warn(made)
-    sends = "the provider sends to" if made["kind"] == "http" else "it consumes from"
+    sends = "the provider sends to" if made.get("kind", "http") == "http" else "it consumes from"
     terminal.done(made, f"{made['id']} created: {sends} {made['url']}")
 
 

@@ -87,13 +87,17 @@ def parse_spec(body: bytes) -> SourceSpec:
 
 def _decoded(body: bytes) -> SourceSpec:
     try:
-        return decoded(_decoder.decode, body, code=CODE, noun="source")
+        spec = decoded(_decoder.decode, body, code=CODE, noun="source")
     except Refusal as refusal:
         at = refusal.pointer or ""
         code = _CODE_BY_MEMBER.get(at.split("/")[1] if at else "", refusal.code)
         if refusal.code != CODE or code == refusal.code:
             raise
         raise Refusal(code, refusal.detail, pointer=at) from None
+    if spec.kind == HTTP and spec.verifier is None:
+        detail = "Who sends has to be proven: name a verifier (GET /v1/source-presets lists them), or say none."
+        raise _refused(detail, "/verifier")
+    return spec
 
 
 def merge_patch(spec: SourceSpec, body: bytes) -> SourceSpec:

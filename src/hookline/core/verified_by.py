@@ -27,12 +27,7 @@ Verifier = str | dict[str, Any]
 
 def preset_for(kind: str, verifier: Verifier | None) -> Preset:
     """The preset of a source of this kind: its verifier's, or the broker's. Raises `Refusal` with a pointer."""
-    if kind != "http":
-        return broker_preset(kind)
-    if verifier is None:
-        detail = "Who sends has to be proven: name a verifier (GET /v1/source-presets lists them), or say none."
-        raise Refusal(CODE, detail, pointer="/verifier")
-    return preset_of(verifier)
+    return preset_of(verifier or "") if kind == "http" else broker_preset(kind)
 
 
 def check_source_config(kind: str, preset: Preset, config: Mapping[str, Any]) -> None:

@@ -6,12 +6,13 @@ is judged by it, on any node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from hookline.core import ids
+from hookline.core.address import Target
 from hookline.core.broker_source import KEYLESS, parse_address
 from hookline.core.errors import Conflict, NotFound, Refusal
 from hookline.core.event import TENANT_DEFAULT
@@ -89,9 +90,13 @@ class NotedRejection(msgspec.Struct, frozen=True):
     rejection: Rejection
 
 
+Judge = Callable[[Target, str], Awaitable[None]]
+"""(host and port, tenant): raises `Refusal` where a broker there may not be connected to."""
+
+
 class Sources:
     """The service behind `/v1/sources`. `public_url` is our own address as the world sees it, without a slash at its
-    end.
+    end; `judge` judges the addresses of brokers.
 
     Methods raise `Refusal` for what is asked for wrongly, `NotFound` (also for another tenant's), `Conflict` and
     `StoreUnavailable`.
@@ -106,7 +111,9 @@ class Sources:
         clock: Clock,
         id_maker: IdMaker,
         public_url: str,
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self._store = store
         self._registry = registry
         self._catalogue = catalogue
@@ -173,6 +180,9 @@ class Sources:
         check_spec(spec, preset)
         own = secrets_of(preset, spec.config, stored.config)
         check_source_config(spec.kind, preset, {**spec.config, **own})
+        if spec.kind != HTTP and self._judge is not None:
+            for target in parse_address(spec.kind, spec.config["url"]).targets:
+                await self._judge(target, tenant)
         await self._check_endpoint(tenant, spec, endpoint_before)
         token = stored.token or TOKEN + self._clock.random_bytes(TOKEN_BYTES).hex() if spec.token else None
         shown = msgspec.structs.replace(spec, config=masked(preset, spec.config))
