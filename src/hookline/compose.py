@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -23,13 +23,15 @@ import uvloop
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
-from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
+from hookline.adapters.observers.prometheus import CacheGauges, Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
+from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
-from hookline.brokers import brokers, judge
+from hookline.brokers import Brokers
+from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
-from hookline.core.errors import Conflict, Refusal, StoreUnavailable
+from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
 from hookline.databases import database
@@ -39,22 +41,27 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
+from hookline.garbage import Garbage, tune
 from hookline.key_files import operator_key, secret_keys
+from hookline.place import Place
 from hookline.ports.clock import Clock
 from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
+from hookline.spools import spool_of
 from hookline.version import __version__
-from hookline.web.address_rate import AddressRate
+from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
+from hookline.web.health import Metrics
 from hookline.web.own_address import is_wildcard, own_address
 from hookline.web.server import Front, addresses, bind
 from hookline.web.stream import shown
@@ -62,46 +69,49 @@ from hookline.web.tls import TlsError, TlsFiles
 
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 1
-GC_AFTER_OBJECTS: Final = 20_000
 SWITCH_S: Final = 0.001
 """After so long the loop's thread lets the writer's have its turn, which has one after each statement of a commit: with
 the interpreter's 5 ms a commit under load waits longer for its turns than for the disk."""
 ACCEPT_GATHER_S: Final = 0.003
-ONLY_NODE: Final = "1"
 RECORD_LINGER_S: Final = 0.005
 
 
 class Program:
     """One process: engine, front and observers, put together from settings."""
 
-    def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    def __init__(self, settings: Settings, listeners: Sequence[socket.socket], place: Place | None = None) -> None:
         self.settings = settings
         self.clock = SystemClock()
         self.listeners = listeners
+        self.place = place
+        self.addresses = addresses(listeners) if place is None else place.addresses
         self.tls = tls_files(settings, self.clock)
         self.public_url = own_address(
-            settings.public_url, settings.host, addresses(listeners)[0][1], secure=self.tls is not None
+            settings.public_url, settings.host, self.addresses[0][1], secure=self.tls is not None
         )
         self.logs = LogObserver(sys.stderr, level=settings.log_level, form=settings.log_format)
         self.metrics = PrometheusObserver(version=__version__, refresh=self._gauges)
+        self._metrics: Metrics = self.metrics.page
+        if place is not None:
+            self._metrics = Together(self.metrics.page, place.name, place.ports).page
         self.observer = Tee(self.metrics, self.logs)
         self.database = database(settings)
         self._key, self.key_created = ("", False) if settings.role == "worker" else operator_key(settings)
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
+        self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         networks = Networks(settings.allow_networks)
-        ca_file = None if settings.ca_file is None else str(settings.ca_file)
-        node = self.clock.random_bytes(6).hex() if settings.on_postgres else ONLY_NODE
-        place = f"{socket.gethostname()}-{addresses(listeners)[0][1]}" if settings.on_postgres else ONLY_NODE
         http = HttpSender(
             networks,
             self.clock,
             https_only=settings.https_only,
             version=__version__,
             origin=origin_of(self.public_url),
-            ourselves=Ourselves(self.public_url, addresses(listeners)),
-            ca_file=ca_file,
+            ourselves=Ourselves(self.public_url, self.addresses),
+            ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
+        node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
+        self.brokers = Brokers(http, settings.ca_file, self.clock, node)
         senders: Mapping[str, Sender] = {http.kind: http}
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
@@ -127,15 +137,19 @@ class Program:
                 shared=settings.on_postgres,
                 delivers=settings.role != "api",
             ),
-            KeptKeys(http.fetch, self.clock),
-            None if settings.role == "worker" else brokers(http, ca_file, node, place, alone=not settings.on_postgres),
+            KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
+            spool_of(settings, self.clock, self.observer),
+            self.caching.buckets,
+            None if settings.role == "worker" else self.brokers.kinds,
         )
-        self._judge = judge(http)
+        self.metrics.local = self.engine.intake.gauges
+        self.reads = Reads(self.caching.cache, self.clock, standing(self.engine.registry, self.engine.follow))
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
         self.backups = self.database.backups(self.observer)
         self.front: Front | None = None
+        self._own_front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
 
@@ -145,11 +159,12 @@ class Program:
         await self.database.check(self._keyring)
         try:
             await self.engine.start()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, SpoolUnavailable) as error:
             print(f"hookline: {error}", file=sys.stderr)
             return EXIT_REFUSED
         self.backups.clean()
-        self.front = self._worker_front() if settings.role == "worker" else self._front()
+        tls = None if self.tls is None else self.tls.context
+        self.front = self._worker_front(self._metrics, tls) if settings.role == "worker" else self._front()
         try:
             if settings.role != "worker":
                 await subscribe_administrator(self._endpoints, self.engine.report, settings.admin_url)
@@ -159,35 +174,41 @@ class Program:
             return EXIT_REFUSED
         try:
             await self.front.listen(self.listeners)
+            if self.place is not None:
+                self._own_front = self._worker_front(self.metrics.page, None)
+                await self._own_front.listen([self.place.own])
         except OSError as error:
-            _cannot_listen(settings, error)
+            cannot_listen(settings, error)
             await self.engine.stop(0)
             return EXIT_REFUSED
         self._signals()
         watching = None if self.tls is None else asyncio.create_task(self.tls.watch(self.observer, self.clock.sleep))
-        # What lives now lives as long as the process: the collector need not look at it again, and what an event
-        # makes is freed by counting references, so looking seldom is enough.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_AFTER_OBJECTS, 20, 50)
+        tune()
+        searching = asyncio.create_task(Garbage(self.engine.accept.active, self.clock.monotonic_s).run())
         if self.key_created:
             # Shown once; from now on it is read from its file.
             print(f"hookline: new API key {self._key} (kept in {settings.key_path})", file=sys.stderr)
         self._say_where()
+        if self.place is not None:
+            self.place.when_parent_ends(self._ended.set)
+            self.place.serves()
         await self._ended.wait()
+        searching.cancel()
         if watching is not None:
             watching.cancel()
         return await self._drain()
 
     def _say_where(self) -> None:
         settings, scheme = self.settings, "http" if self.tls is None else "https"
-        for host, port in addresses(self.listeners):
+        own = () if self.place is None else addresses([self.place.own])
+        for host, port in (*addresses(self.listeners), *own):
             url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             self.observer.fact(
                 "listening",
                 url=url,
                 public_url=self.public_url,
                 db=setting_shown(settings, "db"),
+                queue=setting_shown(settings, "queue") or "store",
                 role=settings.role,
                 version=__version__,
             )
@@ -205,6 +226,10 @@ class Program:
             await self.clock.sleep(settings.drain_s)
         await self.front.stop(grace_s=min(settings.grace_s, 10.0))
         ended = await self.engine.stop(settings.grace_s)
+        if self._own_front is not None:
+            await self._own_front.stop(grace_s=1.0)
+        self.observer.fact("cache_used", queries_saved=self.reads.queries_saved, **self.caching.counts())
+        await self.caching.close()
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -238,6 +263,7 @@ class Program:
             engine.ids,
             notify,
             self.observer,
+            self.reads,
         )
         app = build_app(
             authority=authority,
@@ -252,7 +278,8 @@ class Program:
                 self.clock,
                 engine.ids,
                 self.public_url,
-                self._judge,
+                judge=self.brokers.judge,
+                has_spool=self.settings.spool_path is not None,
             ),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
@@ -263,13 +290,14 @@ class Program:
             try_out=engine.try_out(),
             verification=engine.verification,
             ready=self.ready,
-            metrics=self.metrics.page,
+            metrics=self._metrics,
             observer=self.observer,
             live=self.live,
             backups=self.backups,
             receiver=engine.receive,
             proxies=proxies,
             public_url=self.settings.public_url.rstrip("/"),
+            reads=self.reads,
         )
         rate = self.settings.address_rate
         return Front(
@@ -281,19 +309,23 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
+            address_rate=None if rate is None else self._address_rate(*rate),
         )
 
-    def _worker_front(self) -> Front:
+    def _address_rate(self, n: int, per_s: float) -> AddressRate:
+        return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
+
+    def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
-        app = build_worker_app(ready=self.ready, metrics=self.metrics.page, observer=self.observer)
-        tls = None if self.tls is None else self.tls.context
+        app = build_worker_app(ready=self.ready, metrics=metrics, observer=self.observer)
         return Front(app, Authority({}), None, self.observer, tls=tls)
 
-    async def ready(self) -> str | None:
-        """Why this process should get no traffic, or None."""
+    async def ready(self, wanted: str | None = None) -> str | None:
+        """Why this process should get no traffic, or None; `wanted` is `in` for inbound webhooks alone."""
         if self.engine.draining:
             return "draining"
+        if wanted == "in" and self.engine.intake.takes:
+            return None
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
@@ -310,12 +342,26 @@ class Program:
             runnable=runnable,
             runnable_oldest_s=oldest_s,
             in_flight=self.engine.deliver.slots.in_flight,
+            slots=self.settings.concurrency if self.engine.delivers else 0,
             wal_bytes=self.database.wal_bytes(),
             quarantined=counts.quarantined,
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
+            cache=self._cache_gauges(),
             workers=1 if self.engine.follow is None else self.engine.follow.workers,
+        )
+
+    def _cache_gauges(self) -> CacheGauges:
+        cache = self.caching.cache
+        counts = cache.counts
+        return CacheGauges(
+            hits=counts.hits,
+            misses=counts.misses,
+            evictions=cache.evictions,
+            errors=counts.errors,
+            bypassed=counts.bypassed,
+            queries_saved=self.reads.queries_saved,
         )
 
 
@@ -331,24 +377,26 @@ def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Stor
     return arm(failpoint, store, senders, Connection)
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, place: Place | None) -> int:
     try:
         # Bound first, so that our own address is known before anything is sent; listened on last.
-        listeners = bind(settings.host, settings.port)
+        listeners = bind(settings.host, settings.port) if place is None else place.listeners
     except OSError as error:
-        _cannot_listen(settings, error)
+        cannot_listen(settings, error)
         return EXIT_REFUSED
     with contextlib.ExitStack() as closing:
         for listener in listeners:
             closing.enter_context(listener)
-        program = Program(settings, listeners)
+        program = Program(settings, listeners, place)
         try:
             return await program.run()
         finally:
+            await program.database.close()
             program.logs.close()
 
 
-def _cannot_listen(settings: Settings, error: OSError) -> None:
+def cannot_listen(settings: Settings, error: OSError) -> None:
+    """Say why not."""
     print(f"hookline: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
 
 
@@ -362,12 +410,13 @@ def tls_files(settings: Settings, clock: Clock) -> TlsFiles | None:
         raise SettingsError(f"HOOKLINE_TLS_CERT_FILE, HOOKLINE_TLS_KEY_FILE: {error}") from None
 
 
-def serve(settings: Settings) -> int:
-    """Run the program until SIGTERM or SIGINT; its exit code. Raises `SettingsError` for keys that cannot be used."""
+def serve(settings: Settings, place: Place | None = None) -> int:
+    """Run the program until SIGTERM or SIGINT; its exit code. `place`: it is one of several that a parent started.
+    Raises `SettingsError` for keys that cannot be used."""
     _raise_open_files()
     sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings))
+        return runner.run(_run(settings, place))
 
 
 def _raise_open_files() -> None:

@@ -1,4 +1,5 @@
-"""What HOOKLINE_DB names: SQLite, or PostgreSQL with the queue that goes with it. Each is imported when it is chosen.
+"""What HOOKLINE_DB names: SQLite, or PostgreSQL with the queue that goes with it, its own or that of `hookline.queues`.
+Each is imported when it is chosen.
 
 database(settings)      what a server needs of it, before and while it runs
 migrations, migrate     the schema's state, for `hookline migrate`
@@ -22,6 +23,7 @@ from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
 from hookline.ports.store import Store
+from hookline.queues import queue, require
 from hookline.settings import Settings, SettingsError
 from hookline.web.backup import Backups
 
@@ -59,6 +61,10 @@ class Database(Protocol):
         """Call `changed` when another process may have changed the configuration."""
         ...
 
+    async def close(self) -> None:
+        """End what is neither the store nor the queue, which the engine ends."""
+        ...
+
     def backups(self, observer: Observer) -> Backups:
         """What makes its backups, or says why not."""
         ...
@@ -73,6 +79,7 @@ def database(settings: Settings) -> Database:
     if not settings.on_postgres:
         return _Sqlite(settings)
     _require_driver()
+    require(settings)
     return _Postgres(settings)
 
 
@@ -107,6 +114,9 @@ class _Sqlite:
     def on_registry_change(self, changed: Callable[[], None]) -> None:
         """Nobody else changes it."""
 
+    async def close(self) -> None:
+        """Nothing is left to close."""
+
     def backups(self, observer: Observer) -> Backups:
         assert self._store is not None
         return Backups(self._store, f"{self._settings.db_path}-backup", observer)
@@ -122,7 +132,7 @@ class _Postgres:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._queue: PostgresQueue | None = None
+        self._listener: PostgresQueue | None = None
         self.existed = True
 
     def open(self, clock: Clock, observer: Observer) -> tuple[Store, Queue]:
@@ -142,16 +152,22 @@ class _Postgres:
             delivers=settings.role != "api",
             warn=warn,
         )
-        self._queue = PostgresQueue(settings.db, clock, warn=warn)
-        return store, self._queue
+        self._listener = PostgresQueue(settings.db, clock, warn=warn)
+        return store, queue(settings, clock, observer) if settings.queue else self._listener
 
     async def check(self, keyring: Keyring) -> None:
         if await _opens_nothing(keyring, self._settings):
             raise SettingsError(_wrong_key(self._settings))
 
     def on_registry_change(self, changed: Callable[[], None]) -> None:
-        assert self._queue is not None
-        self._queue.registry_changed = changed
+        assert self._listener is not None
+        self._listener.registry_changed = changed
+        if self._settings.queue:
+            self._listener.listen()  # a broker tells what is due; what changed is told by who has it
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
 
     def backups(self, observer: Observer) -> Backups:
         return Backups(None, "", observer, why_not=NO_BACKUP)

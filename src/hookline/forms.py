@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hookline.core.broker_address import parse_broker_address
+
 SECRET_KEY_BYTES: Final = 32
+PROCESSES_MAX: Final = 64
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
 
@@ -23,6 +26,16 @@ class Form:
 
     allowed: str
     parse: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """What is known of one setting, beside its default."""
+
+    form: Form
+    help: str
+    unit: str = ""
+    secret: bool = False
 
 
 def whole(low: int, high: int) -> Form:
@@ -68,15 +81,6 @@ def boolean() -> Form:
         return words[text.lower()]
 
     return Form("true or false", parse)
-
-
-def not_here(what: str) -> Form:
-    """A setting whose part is not built yet: only empty."""
-
-    def parse(_: str) -> str:
-        raise ValueError(f"this version has no {what} yet")
-
-    return Form("empty", parse)
 
 
 def parse_host(text: str) -> str:
@@ -147,11 +151,65 @@ def _check_postgres(url: str) -> None:
         raise ValueError("it names no database")
 
 
+def parse_cache(text: str) -> str:
+    """Where what is known already is kept."""
+    if text.lower() == "memory":
+        return "memory"
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("redis", "rediss", "memcached") or not text.isprintable() or " " in text:
+        raise ValueError
+    if parts.query or parts.fragment:
+        raise ValueError("it has a query or a fragment")
+    for server in parts.netloc.rpartition("@")[2].split(","):
+        one = urllib.parse.urlsplit("//" + server)
+        if not one.hostname:
+            raise ValueError("it names no server")
+        _ = one.port  # ValueError when it is none
+    if parts.scheme != "memcached" and "," in parts.netloc:
+        raise ValueError("it names several servers; only memcached can")
+    if parts.scheme == "memcached" and (parts.path.strip("/") or (parts.username and not parts.password)):
+        raise ValueError("memcached://host:port is expected, with user:password@ before it if need be")
+    return text
+
+
+CACHE: Final = Form("memory, redis://host:port/0, rediss://… or memcached://host:port,host:port", parse_cache)
+
+
+def parse_queue(text: str) -> str:
+    """A broker's URL, checked."""
+    parse_broker_address(text)
+    return text
+
+
+QUEUE: Final = Form(
+    "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port", parse_queue
+)
+
+
 def parse_instance(text: str) -> str:
     """A process's name."""
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text):
         raise ValueError
     return text
+
+
+def _parse_processes(text: str) -> str:
+    word, colon, most = text.lower().partition(":")
+    if word != "auto":
+        return str(whole(1, PROCESSES_MAX).parse(text))
+    return f"auto:{whole(2, PROCESSES_MAX).parse(most)}" if colon else word
+
+
+PROCESSES: Final = Form(f"a whole number from 1 to {PROCESSES_MAX}, auto, or auto:N", _parse_processes)
+
+
+def processes_of(text: str, cores: int) -> tuple[int, int]:
+    """The least and the most processes that a value of that form allows on a machine of so many cores. One core has
+    room for two: what waits for the network uses none."""
+    if not text.startswith("auto"):
+        return int(text), int(text)
+    most = text.partition(":")[2]
+    return 1, int(most) if most else max(2, min(cores, PROCESSES_MAX))
 
 
 def parse_existing_file(text: str) -> Path:

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
 
 from hookline.forms import (
+    CACHE,
+    PROCESSES,
+    QUEUE,
     SECRET_KEY_BYTES,
     Form,
+    Knob,
     boolean,
     is_postgres,
-    not_here,
     number,
     one_of,
     parse_api_key,
@@ -35,7 +38,7 @@ from hookline.forms import (
     parse_secret_keys,
     whole,
 )
-from hookline.variables import PREFIX, meant, of_kubernetes, toml_text, without_password
+from hookline.variables import PREFIX, meant, needs_postgres, of_kubernetes, toml_text, without_password
 
 __all__ = ["API_KEY", "KNOBS", "PREFIX", "Knob", "Settings", "SettingsError", "load_settings", "parse_db"]
 
@@ -55,18 +58,10 @@ class SettingsError(ValueError):
 # ------------------------------------------------------------------------------------------------------ the table
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """What is known of one setting, beside its default."""
-
-    form: Form
-    help: str
-    unit: str = ""
-    secret: bool = False
-
-
 API_KEY = Form("8 to 256 printable ASCII characters", parse_api_key)
 _PATH = Form("a path", Path)
+_PEM = Form("the path of a PEM file", parse_existing_file)
+_CIDRS = Form("CIDRs with commas, as 10.0.0.0/8,::1/128", parse_networks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +85,11 @@ class Settings:
     ] = False
     role: Annotated[
         str,
-        Knob(
-            one_of("all", "api", "worker"),
-            "on PostgreSQL: api accepts and serves, worker delivers; all does both",
-        ),
+        Knob(one_of("all", "api", "worker"), "on PostgreSQL: api accepts and serves, worker delivers; all does both"),
     ] = "all"
+    processes: Annotated[
+        str, Knob(PROCESSES, "on PostgreSQL: processes on this machine; auto: as demand is, up to all cores or to N")
+    ] = "1"
     instance: Annotated[
         str,
         Knob(
@@ -102,8 +97,10 @@ class Settings:
             "on PostgreSQL: a name that only this process has at a time; its next start takes its leases back at once",
         ),
     ] = ""
-    queue: Annotated[str, Knob(not_here("message broker"), "a broker for hints; empty: the store itself")] = ""
-    cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
+    queue: Annotated[
+        str, Knob(QUEUE, "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does")
+    ] = ""
+    cache: Annotated[str, Knob(CACHE, "where what is known is kept; a server is for all processes; empty: memory")] = ""
     public_url: Annotated[
         str,
         Knob(
@@ -113,22 +110,12 @@ class Settings:
     ] = ""
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Knob(
-            Form("CIDRs with commas, as 10.0.0.0/8,::1/128", parse_networks),
-            "proxies whose X-Forwarded-* and client-certificate headers are believed; empty: none",
-        ),
+        Knob(_CIDRS, "proxies whose X-Forwarded-* and client-certificate headers are believed; empty: none"),
     ] = ()
     tls_cert_file: Annotated[
-        Path | None,
-        Knob(
-            Form("the path of a PEM file", parse_existing_file),
-            "serve HTTPS with this certificate and its chain; read again when it changes",
-        ),
+        Path | None, Knob(_PEM, "serve HTTPS with this certificate and its chain; read again when it changes")
     ] = None
-    tls_key_file: Annotated[
-        Path | None,
-        Knob(Form("the path of a PEM file", parse_existing_file), "the private key of HOOKLINE_TLS_CERT_FILE"),
-    ] = None
+    tls_key_file: Annotated[Path | None, Knob(_PEM, "the private key of HOOKLINE_TLS_CERT_FILE")] = None
     address_rate: Annotated[
         tuple[int, float] | None,
         Knob(
@@ -169,25 +156,14 @@ class Settings:
     secret_key_file: Annotated[
         Path | None,
         Knob(
-            _PATH,
-            "the file with HOOKLINE_SECRET_KEY, on SQLite created if missing; empty: hookline.secret beside it",
+            _PATH, "the file with HOOKLINE_SECRET_KEY, on SQLite created if missing; empty: hookline.secret beside it"
         ),
     ] = None
     allow_networks: Annotated[
-        tuple[str, ...],
-        Knob(
-            Form("CIDRs with commas, as 10.0.0.0/8,::1/128", parse_networks),
-            "networks that deliveries may reach although they are not public",
-        ),
+        tuple[str, ...], Knob(_CIDRS, "networks that deliveries may reach although they are not public")
     ] = ()
     https_only: Annotated[bool, Knob(boolean(), "refuse endpoints with http://")] = False
-    ca_file: Annotated[
-        Path | None,
-        Knob(
-            Form("the path of a PEM file", parse_existing_file),
-            "certificates that deliveries trust beside the system's",
-        ),
-    ] = None
+    ca_file: Annotated[Path | None, Knob(_PEM, "certificates that deliveries trust beside the system's")] = None
     event_types: Annotated[
         str, Knob(one_of("open", "strict"), "strict: refuse events whose type is not in the catalogue")
     ] = "open"
@@ -213,6 +189,11 @@ class Settings:
     disk_free_min_mib: Annotated[
         int, Knob(whole(0, 1_048_576), "with less free space on the SQLite file's disk publishing answers 503", "MiB")
     ] = 512
+    spool_path: Annotated[
+        Path | None,
+        Knob(_PATH, "a folder on a persistent volume, for sources with spool while the store is away; empty: no spool"),
+    ] = None
+    spool_max_mib: Annotated[int, Knob(whole(1, 1_048_576), "of the spool's files; beyond it 503", "MiB")] = 256
     migrate: Annotated[
         str,
         Knob(
@@ -222,11 +203,7 @@ class Settings:
     ] = "auto"
     drain_s: Annotated[
         float,
-        Knob(
-            number(0, 600),
-            "at a stop: not ready but still accepting, for so long; on PostgreSQL 5 unless it is set",
-            "seconds",
-        ),
+        Knob(number(0, 600), "at a stop: not ready but accepting, so long; on PostgreSQL 5 unless set", "seconds"),
     ] = 0.0
     grace_s: Annotated[
         float, Knob(number(65, 3600), "at a stop: attempts in flight may end, for so long", "seconds")
@@ -327,8 +304,8 @@ def load_settings(
         raise SettingsError("HOOKLINE_TLS_CERT_FILE and HOOKLINE_TLS_KEY_FILE are set both or neither")
     if is_postgres(str(values.get("db", ""))):
         values = dict(_ON_POSTGRES) | values
-    elif values.get("role", "all") != "all":
-        raise SettingsError("a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone")
+    elif (reason := needs_postgres(values)) is not None:
+        raise SettingsError(reason)
     where = {name: origin for name, (_, origin) in found.items()}
     return Settings(**values, origin=where, failpoint=_failpoint(environ))  # type: ignore[arg-type]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 PREFIX: Final = "HOOKLINE_"
@@ -22,9 +22,24 @@ def toml_text(value: object) -> str | None:
     return None
 
 
+def needs_postgres(values: Mapping[str, object]) -> str | None:
+    """Why settings cannot be used on SQLite, which has one process; None: they can."""
+    if values.get("role", "all") != "all":
+        return "a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"
+    if values.get("processes", "1") != "1":
+        return "HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"
+    if "queue" in values:
+        return "HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell"
+    return None
+
+
 def without_password(url: str) -> str:
-    """An address without what it says of its user."""
-    return re.sub(r"://[^/]*@", "://***@", url)
+    """An address without what it says of its user. One of a database or a broker may be mistaken in any way: there all
+    before the last @ may be a password, and so may what stands behind the ?."""
+    if url.startswith(("http", "sqlite:")):
+        return re.sub(r"://[^/]*@", "://***@", url)
+    url = re.sub(r"://.*@", "://***@", url, flags=re.DOTALL)
+    return re.sub(r"((?:password|token|secret)[a-z_]*=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 def meant(name: str, variable: str, known: Iterable[str]) -> str:

@@ -14,18 +14,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
 
 import httpx2
 import pytest
+from tests.acceptance.cluster import Cluster, clustering
 from tests.acceptance.program import KEY, Program, balanced, until
+from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Answer, Receiver
 from tests.servers.postgres import Postgres, serving
 
-from hookline.databases import migrate
-from hookline.settings import load_settings
-
-SECRET = base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 SILENCE_S = 20.0
 """After so long without a beat a process is dead."""
 
@@ -36,35 +33,10 @@ def server() -> Iterator[Postgres]:
     yield from serving()
 
 
-class Cluster:
-    """Programs on one database."""
-
-    def __init__(self, dsn: str, folder: Path, stack: ExitStack) -> None:
-        self.dsn = dsn
-        self._folder = folder
-        self._stack = stack
-        self._count = 0
-
-    def program(self, role: str = "all", **settings: str) -> Program:
-        """One more, not started."""
-        self._count += 1
-        more = {"db": self.dsn, "secret_key": SECRET, "role": role, "drain_s": "0"} | settings
-        program = Program(self._folder / f"{self._count}_{role}", **more)
-        self._stack.callback(program.close)
-        return program
-
-    def start(self, role: str = "all", **settings: str) -> Program:
-        """One more, ready."""
-        return self.program(role, **settings).start()
-
-
 @pytest.fixture
 def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """On a database of its own, with its schema."""
-    name = request.node.name.lower()[:50]
-    with ExitStack() as stack:
-        cluster = Cluster(server.create(name), tmp_path, stack)
-        migrate(load_settings({"HOOKLINE_DB": cluster.dsn}, directory=tmp_path))
+    with clustering(server, request.node.name, tmp_path) as cluster:
         yield cluster
 
 
@@ -231,42 +203,6 @@ def test_a_killed_worker_is_replaced(cluster: Cluster, receiver: Receiver) -> No
     assert Counter(hit.id for hit in hits[4:]) == dict.fromkeys(made, 2)
     assert balanced(api.quiet())
     assert other.terminate() == 0
-
-
-class Publishing:
-    """Publishes from outside, several at a time, and writes down what was answered."""
-
-    def __init__(self, program: Program, threads: int = 4) -> None:
-        self.accepted: list[str] = []
-        self.refused: list[Any] = []
-        self.other: list[Any] = []
-        self._program = program
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        headers = {"authorization": f"Bearer {KEY}"}
-        with httpx2.Client(base_url=self._program.url, headers=headers, timeout=40, trust_env=False) as client:
-            while not self._stop.is_set():
-                answer = client.post("/v1/events", json={"type": "load", "data": 1})
-                if answer.status_code == 202:
-                    self.accepted.append(answer.json()["id"])
-                elif answer.status_code == 503:
-                    self.refused.append(answer.headers.get("retry-after"))
-                    time.sleep(0.05)
-                else:
-                    self.other.append((answer.status_code, answer.text))
-                time.sleep(0.005)
 
 
 @pytest.mark.rule(n=12)

@@ -15,12 +15,30 @@ CORE_NEVER = frozenset(
     | {"typer", "pydantic"}
 )
 CORE_MAY_TOO = "urllib.parse"  # of a package that also does I/O, the part that reads text
-LAYERS = ("core", "ports", "flow", "adapters|web|testing|sdk", "databases|brokers", "compose", "cli", "__main__")
+LAYERS = (
+    "core",
+    "ports",
+    "flow",
+    "adapters|web|testing|sdk",
+    "caches|queues",
+    "databases|brokers",
+    "compose",
+    "processes",
+    "cli",
+    "__main__",
+)
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
-SIBLINGS = ("stores", "queues", "senders", "keys", "observers", "consumers")
+SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers", "consumers")
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",
+    "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis"),
+    "emcache": "hookline.adapters.caches.memcached",
+    "nats": "hookline.adapters.queues.nats",
+    "aio_pika": "hookline.adapters.queues.rabbitmq",
+    "aiormq": "hookline.adapters.queues.rabbitmq",
+    "pamqp": "hookline.adapters.queues.rabbitmq",
+    "confluent_kafka": "hookline.adapters.queues.kafka",
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
 
@@ -66,7 +84,9 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     """Everything below gets plain values."""
     readers = {module for module, imported in ours().items() if "hookline.settings" in imported}
     assert {
-        reader for reader in readers if part(reader) not in ("compose", "databases", "cli", "settings", "key_files")
+        reader
+        for reader in readers
+        if part(reader) not in ("compose", "caches", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 

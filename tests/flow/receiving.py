@@ -38,7 +38,16 @@ class Provider:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         engine = rig.engine
-        self.sources = Sources(rig.store, engine.registry, engine.catalogue, rig.keyring, rig.clock, engine.ids, URL)
+        self.sources = Sources(
+            rig.store,
+            engine.registry,
+            engine.catalogue,
+            rig.keyring,
+            rig.clock,
+            engine.ids,
+            URL,
+            has_spool=engine.intake.spool is not None,
+        )
 
     @property
     def now_s(self) -> int:

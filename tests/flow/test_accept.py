@@ -10,6 +10,7 @@ import pytest
 
 from hookline.core.errors import DataError, StoreUnavailable
 from hookline.core.event_type import is_operational
+from hookline.flow.upkeep import UNFOLD_BESIDE
 from hookline.ports.store import EventTypeRow
 from tests.flow.rig import Rig
 
@@ -219,12 +220,16 @@ async def test_one_bad_item_fails_alone(rig: Rig, monkeypatch) -> None:
 
 @pytest.mark.rule(n=5)
 async def test_a_big_fan_out_is_one_row_and_unfolds(rig: Rig) -> None:
-    """One event to 300 endpoints counts at once in full and reaches every one of them."""
+    """One event to 300 endpoints counts at once in full, is not in anybody's way while somebody publishes, and reaches
+    every one of them."""
     for n in range(300):
         await rig.endpoint(f"e{n}")
     answer = await rig.publish(ORDER)
     assert answer["deliveries"] == 300
     assert (await rig.counts()).deliveries == 300
+    await rig.quiet()
+    assert 0 < len(rig.sender.sent) <= UNFOLD_BESIDE
+    await rig.advance(1)  # nobody publishes any more
     await rig.until(lambda: len(rig.sender.sent) >= 300, "all unfolded")
     await rig.quiet()
     assert len({url for url, _, _ in rig.sender.sent}) == 300

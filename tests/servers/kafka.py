@@ -10,14 +10,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
-from tests.servers.daemon import Daemon, free_port, missing
+from tests.servers.process import ServerProcess, free_port, missing, temporary_folder
 
 POM = Path(__file__).with_name("kafka.pom.xml")
 JARS = Path(sys.prefix) / "share" / "kafka"
 """Fetched once for an environment. Removed with it."""
 JAVA = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+START_S_MAX = 90.0
 FETCH = [
     "mvn",
     "-q",
@@ -92,7 +92,7 @@ def jars() -> Path:
     return JARS
 
 
-class KafkaBroker(Daemon):
+class KafkaBroker(ServerProcess):
     """What both have in common: how a client finds them."""
 
     @property
@@ -100,25 +100,36 @@ class KafkaBroker(Daemon):
         """Host and port: the `bootstrap.servers`."""
         return f"127.0.0.1:{self.port}"
 
-    def url(self, topic: str = "", **query: str) -> str:
-        """How a client reaches it."""
-        words = "&".join(f"{name}={quote(value)}" for name, value in query.items())
-        return f"kafka://{self.address}" + (f"/{quote(topic)}" if topic else "") + (f"?{words}" if words else "")
+    @property
+    def url(self) -> str:
+        """How it is reached."""
+        return f"kafka://{self.address}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Java may be anywhere."""
+        return super().environment | {"PATH": os.environ["PATH"]}
+
+    def is_up(self) -> bool:
+        """Whether it knows itself: its port listens some time before that."""
+        return super().is_up() and _knows_itself(self.address)
+
+    def start(self, wait_s: float = START_S_MAX) -> None:
+        """Start it, and wait until it answers."""
+        super().start(wait_s)
 
 
 class Kafka(KafkaBroker):
     """Apache Kafka, one node, started. What it stored is there again after a restart."""
 
     def __init__(self, folder: Path, packages: Path) -> None:
-        port = free_port()
-        settings = folder / "server.properties"
-        settings.write_text(SETTINGS.format(port=port, controller=free_port(), folder=folder))
-        classes = ["-cp", f"{packages}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-        command = [*JAVA, *classes, "kafka.Kafka", str(settings)]
-        super().__init__(command, folder, port, {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"})
+        super().__init__(folder)
+        self._settings = folder / "server.properties"
+        self._settings.write_text(SETTINGS.format(port=self.port, controller=free_port(), folder=folder))
+        self._java = [*JAVA, "-cp", f"{packages}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         subprocess.run(
-            [*JAVA, *classes, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(settings)],
-            env=self._environment,
+            [*self._java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(self._settings)],
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
@@ -130,9 +141,10 @@ class Kafka(KafkaBroker):
             self.kill()
             raise
 
-    def ready(self) -> bool:
-        """Whether it knows itself: its port listens some time before that."""
-        return super().ready() and _knows_itself(self.address)
+    @property
+    def words(self) -> list[str]:
+        """The command line."""
+        return [*self._java, "kafka.Kafka", str(self._settings)]
 
 
 class MockKafka(KafkaBroker):
@@ -140,19 +152,23 @@ class MockKafka(KafkaBroker):
 
     def __init__(self, folder: Path, *topics: str) -> None:
         _client()
-        port = free_port()
-        root = Path(__file__).parents[2]
-        command = [sys.executable, "-m", "tests.servers.kafka_mock", str(port), *topics]
-        super().__init__(command, folder, port, {**os.environ, "PYTHONPATH": str(root)})
+        super().__init__(folder)
+        self._topics = topics
         try:
             self.start()
         except BaseException:
             self.kill()
             raise
 
-    def ready(self) -> bool:
-        """Whether it answers."""
-        return super().ready() and _knows_itself(self.address)
+    @property
+    def words(self) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "tests.servers.kafka_mock", str(self.port), *self._topics]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With the tests to be imported."""
+        return super().environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def _knows_itself(address: str) -> bool:
@@ -168,21 +184,19 @@ def _knows_itself(address: str) -> bool:
 def serving() -> Iterator[Kafka]:
     """Apache Kafka for as long as a fixture lives."""
     packages = jars()
-    folder = Path(tempfile.mkdtemp(prefix="hookline-kafka-"))
-    try:
+    with temporary_folder("kafka") as folder:
         server = Kafka(folder, packages)
-        yield server
-        server.kill()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 def serving_mock(*topics: str) -> Iterator[MockKafka]:
     """librdkafka's broker for as long as a fixture lives."""
-    folder = Path(tempfile.mkdtemp(prefix="hookline-kafka-mock-"))
-    try:
+    with temporary_folder("kafka-mock") as folder:
         server = MockKafka(folder, *topics)
-        yield server
-        server.kill()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield server
+        finally:
+            server.kill()

@@ -1,4 +1,4 @@
-"""A server that is one process: started on a free port, stopped, killed, stalled, and gone with the run."""
+"""A server, one process or a group of them: started on a free port, stopped, killed, stalled, gone with the run."""
 
 from __future__ import annotations
 
@@ -79,7 +79,13 @@ class ServerProcess:
         """Start it, without waiting until it answers."""
         with (self.folder / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
-                self.words, cwd=self.folder, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.words,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a signal reaches all of its processes
             )
 
     def start(self, wait_s: float = START_S_MAX) -> None:
@@ -103,22 +109,29 @@ class ServerProcess:
 
     def stall(self) -> None:
         """SIGSTOP: its connections stay, and nobody answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+        os.killpg(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
-        os.kill(self.pid, signal.SIGCONT)
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def restore(self) -> None:
+        """It runs and answers, whatever a test did to it."""
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
+        else:
+            self.start()
 
     def _end(self, number: signal.Signals, wait_s: float) -> None:
         process = self._process
         if process is None or process.poll() is not None:
             return
-        process.send_signal(number)
-        process.send_signal(signal.SIGCONT)
+        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGCONT)
         try:
             process.wait(wait_s)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(10.0)
 
 

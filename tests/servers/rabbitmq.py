@@ -7,16 +7,15 @@ import importlib.util
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
-from tests.servers.daemon import Daemon, free_port, missing
+from tests.servers.process import ServerProcess, free_port, missing, temporary_folder
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own; the one on the PATH would change to the user `rabbitmq`, whose folders are the machine's."""
 
+START_S_MAX = 90.0
 SETTINGS = """\
 listeners.tcp.default = 127.0.0.1:{port}
 log.console = true
@@ -36,24 +35,53 @@ def program() -> Path:
     return SERVER
 
 
-class RabbitMQ(Daemon):
+class RabbitMQ(ServerProcess):
     """One node, started. Its port mapper is a program of its own and ends with it."""
 
     def __init__(self, folder: Path, server: Path) -> None:
-        port = free_port()
-        mapper_port = free_port()
-        (folder / "rabbitmq.conf").write_text(SETTINGS.format(port=port))
+        super().__init__(folder)
+        self._server = server
+        self._mapper_port = free_port()
+        self._nodes_port = free_port()
+        (folder / "rabbitmq.conf").write_text(SETTINGS.format(port=self.port))
         (folder / "enabled_plugins").write_text("[].\n")
-        environment = {
+        self._mapper = subprocess.Popen(
+            ["epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1"],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self.start(START_S_MAX)
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def words(self) -> list[str]:
+        """The command line."""
+        return [str(self._server)]
+
+    @property
+    def node(self) -> str:
+        """Its name among nodes."""
+        return f"hookline{self.port}@localhost"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All that would otherwise be the machine's own is in its folder."""
+        folder = self.folder
+        return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(folder),  # the cookie is made here
             "LANG": "C.UTF-8",
-            "ERL_EPMD_PORT": str(mapper_port),
+            "ERL_EPMD_PORT": str(self._mapper_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"hookline{port}@localhost",
-            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(self._nodes_port),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "none.config"),
@@ -65,21 +93,13 @@ class RabbitMQ(Daemon):
             # One scheduler that sleeps when idle: the tests share the machine with it.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
         }
-        super().__init__([str(server)], folder, port, environment)
-        self._mapper = subprocess.Popen(
-            ["epmd", "-port", str(mapper_port), "-address", "127.0.0.1"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            self.start()
-        except BaseException:
-            self.end()
-            raise
 
-    def ready(self) -> bool:
+    @property
+    def url(self) -> str:
+        """How it is reached, in the virtual host that is always there."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}"
+
+    def is_up(self) -> bool:
         """Whether it greets who connects in its protocol: its port listens some time before that."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as probe:
             probe.settimeout(2.0)
@@ -87,16 +107,11 @@ class RabbitMQ(Daemon):
             return probe.recv(1) == b"\x01"
         return False
 
-    def url(self, **query: str) -> str:
-        """How a client reaches it, in the virtual host that is always there."""
-        words = "&".join(f"{name}={quote(value)}" for name, value in query.items())
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/" + (f"?{words}" if words else "")
-
     def control(self, *words: str) -> str:
         """`rabbitmqctl`: takes a second or two."""
         done = subprocess.run(
-            [str(SERVER.with_name("rabbitmqctl")), "-q", "-n", self._environment["RABBITMQ_NODENAME"], *words],
-            env=self._environment,
+            [str(self._server.with_name("rabbitmqctl")), "-q", "-n", self.node, *words],
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -115,10 +130,9 @@ class RabbitMQ(Daemon):
 def serving() -> Iterator[RabbitMQ]:
     """A server for as long as a fixture lives."""
     server = program()
-    folder = Path(tempfile.mkdtemp(prefix="hookline-rabbitmq-"))
-    try:
+    with temporary_folder("rabbitmq") as folder:
         running = RabbitMQ(folder, server)
-        yield running
-        running.end()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield running
+        finally:
+            running.end()

@@ -223,7 +223,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     known_as = digest(TENANT_ONLY_KEY)
     keys = {**operator_keys(KEY), known_as: Key("acme", frozenset({READ}), known_as)}
 
-    async def is_ready() -> str | None:
+    async def is_ready(_wanted: str | None = None) -> str | None:
         return ready[0]
 
     async def metrics(accept: str) -> tuple[bytes, str]:

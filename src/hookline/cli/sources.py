@@ -70,6 +70,10 @@ Headers = Annotated[
     list[str] | None, typer.Option("--keep-header", help="That events keep, as x-github-*; may be repeated.")
 ]
 DedupeWindowS = Annotated[float | None, typer.Option(help="So long the provider's ids are known.")]
+Spool = Annotated[
+    bool | None,
+    typer.Option("--spool/--no-spool", help="Kept on the disk of who took it while the store is away."),
+]
 Answer = Annotated[str | None, typer.Option(help='JSON or @FILE, as {"status": 202, "body": "{body:id}"}.')]
 Schemas = Annotated[
     list[str] | None, typer.Option("--schema", metavar="TYPE=@FILE", help="JSON Schema of a type, order.* or *.")
@@ -139,6 +143,7 @@ def create(
     split: Split = None,
     headers: Headers = None,
     dedupe_window_s: DedupeWindowS = None,
+    spool: Spool = None,
     answer: Answer = None,
     schemas: Schemas = None,
     on_invalid: OnInvalid = None,
@@ -179,6 +184,7 @@ def update(
     split: Split = None,
     headers: Headers = None,
     dedupe_window_s: DedupeWindowS = None,
+    spool: Spool = None,
     answer: Answer = None,
     schemas: Schemas = None,
     on_invalid: OnInvalid = None,

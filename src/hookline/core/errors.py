@@ -138,6 +138,10 @@ class CommitUnknown(StoreUnavailable):
     """The connection was lost on the way: it may be committed, or not."""
 
 
+class SpoolUnavailable(HooklineError):
+    """The spool cannot be used: its folder or disk fails, or another process has it."""
+
+
 class DataError(HooklineError):
     """An item of a batch cannot be stored, whatever is tried; nothing of the batch was committed.
 

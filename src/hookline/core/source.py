@@ -101,6 +101,9 @@ class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False
     """Names of headers that events keep, also as `x-github-*`; None: all but credentials and the connection's."""
     dedupe_window_s: Annotated[float, Meta(ge=0, le=DEDUPE_S_MAX)] | None = None
     """How long a provider's id is known; None: as long as the provider repeats, at least a day."""
+    spool: bool = False
+    """While the store is away requests are kept on the disk of who took them, and answered: for providers that never
+    repeat. A weaker promise, and only where there is a spool."""
     answer: AnswerSpec = AnswerSpec()
     schemas: Annotated[dict[str, Raw], Meta(max_length=100)] = {}
     """JSON Schema 2020-12 by event type, by a prefix as `order.*`, or for all others `*`."""
@@ -256,6 +259,8 @@ class Source(msgspec.Struct, frozen=True, eq=False, dict=True):
     uid: str | None = None
     token: str | None = None
     """`tok_…`, where its address is one."""
+    spool: bool = False
+    """While the store is away its requests may wait in the spool."""
     addressed: bool = True
     """Its name and id are addresses; not where a token is."""
 

@@ -59,7 +59,17 @@ _HEADER: Final = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,254}\*?")
 _MERGED: Final = frozenset({"config", "reading", "answer", "metadata", "rate", "address_rate"})
 _NULL: Final = b"null"
 HTTP: Final = "http"
-_OF_REQUESTS: Final = ("verifier", "token", "methods", "content_types", "ip_ranges", "rate", "address_rate", "answer")
+_OF_REQUESTS: Final = (
+    "verifier",
+    "token",
+    "methods",
+    "content_types",
+    "ip_ranges",
+    "rate",
+    "address_rate",
+    "answer",
+    "spool",
+)
 _DEFAULTS: Final = {field.name: field.default for field in msgspec.structs.fields(SourceSpec)}
 
 _encoder = msgspec.json.Encoder()
@@ -332,6 +342,7 @@ def build_source(
         kind=spec.kind,
         uid=spec.uid,
         token=None if secrets is None else secrets.token,
+        spool=spec.spool,
         addressed=not spec.token and spec.kind == HTTP,
     )
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from hookline.core.buckets import MakeBuckets, own
 from hookline.core.delivery import State
 from hookline.core.errors import CommitUnknown, DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.ids import IdMaker, delivery_id
@@ -20,7 +21,7 @@ from hookline.flow.commits import SharedCommits
 from hookline.flow.prepare import Allowed, Pending, Prepare
 from hookline.flow.publish_rates import PublishRates
 from hookline.flow.registry import Registry
-from hookline.flow.repeats import dedupe_key, idempotency_key
+from hookline.flow.repeats import dedupe_key, idempotency_key, own_key
 from hookline.flow.route import HandOff, Lease, matches, new_event
 from hookline.ports.clock import Clock
 from hookline.ports.observer import Observer
@@ -56,6 +57,7 @@ class Accept:
         commits_in_flight: int = 1,
         gather_s: float = 0.0,
         before_commit: Callable[[], None] | None = None,
+        buckets: MakeBuckets = own,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -63,7 +65,7 @@ class Accept:
         self._clock = clock
         self._observer = observer
         self._prepare = Prepare(registry, ids, observer, strict=strict, dedupe_s=dedupe_s).request
-        self._rates = PublishRates(registry.events_rates, clock)
+        self._rates = PublishRates(registry.events_rates, clock, buckets)
         self._rated = registry.events_rates
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease
@@ -80,6 +82,11 @@ class Accept:
     def busy(self) -> bool:
         """Whether anything waits for its commit or is in one."""
         return self._commits.busy or self._asked.busy
+
+    @property
+    def draining(self) -> bool:
+        """Whether whatever comes now is refused."""
+        return self._draining
 
     def active(self) -> bool:
         """Whether somebody publishes: something came within the last tenth of a second."""
@@ -296,9 +303,13 @@ class Accept:
         pending.routed_ms = now_ms
         for place, event in enumerate(pending.events):
             key = dedupe_key(event) if keyed and event.source_id is not None else None
-            if received is not None and (quarantine := received.quarantine[place]) is not None:
-                items.append(NewEvent(event, dedupe_key=key, dedupe_s=dedupe_s, quarantine=quarantine))
-                continue
+            keep_s = dedupe_s
+            if received is not None:
+                if key is None and received.own_keys_s > 0:
+                    key, keep_s = own_key(event), received.own_keys_s
+                if (quarantine := received.quarantine[place]) is not None:
+                    items.append(NewEvent(event, dedupe_key=key, dedupe_s=keep_s, quarantine=quarantine))
+                    continue
             wait_s = max(0.0, (event.deliver_at_ms - now_ms) / 1000) if event.deliver_at_ms is not None else 0.0
             try:
                 item = new_event(
@@ -307,7 +318,7 @@ class Accept:
                     self._lease,
                     wait_s=wait_s,
                     dedupe_key=key,
-                    dedupe_s=dedupe_s,
+                    dedupe_s=keep_s,
                     rows_before=rows,
                     now_s=now_s,
                 )

@@ -8,15 +8,15 @@ from typing import Final
 import msgspec
 
 from hookline.core import ids
-from hookline.core.buckets import Buckets, network_of, too_many
+from hookline.core.buckets import MakeBuckets, network_of, own, too_many
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.ids import IdMaker
 from hookline.core.rejection import rejection
 from hookline.core.source import Source
-from hookline.flow.accept import Accept
 from hookline.flow.answers import Answer
+from hookline.flow.intake import Intake
 from hookline.flow.received_answer import allow, refusal_answer
 from hookline.flow.received_events import request_id
 from hookline.flow.registry import Registry
@@ -65,21 +65,22 @@ class Admission:
         self,
         store: Deliveries,
         registry: Registry,
-        accept: Accept,
+        intake: Intake,
         rejections: Rejections,
         id_maker: IdMaker,
         clock: Clock,
         observer: Observer,
+        buckets: MakeBuckets = own,
     ) -> None:
         self._store = store
         self._registry = registry
-        self._accept = accept
+        self._intake = intake
         self._rejections = rejections
         self._ids = id_maker
         self._clock = clock
         self._observer = observer
-        self._of_sources = Buckets()
-        self._of_addresses = Buckets()
+        self._of_sources = buckets("sources")
+        self._of_addresses = buckets("addresses of sources")
 
     def admit(self, call: Call, size_bytes: int) -> Source:
         """The source that a request may come in by, as far as its head says; `size_bytes` as it announces itself.
@@ -95,7 +96,7 @@ class Admission:
             if size_bytes > source.body_bytes_max:
                 raise too_large(source)
             if size_bytes > LARGE_BYTES:  # a small one is asked when it is there
-                self._accept.check_room(size_bytes)
+                self._intake.check_room(source, size_bytes)
         except Refusal as refusal:
             raise Turned(self.refuse(source, call, refusal, size_bytes)) from None
         return source

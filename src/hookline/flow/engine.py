@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.core.buckets import MakeBuckets, own
 from hookline.core.confirm import PURPOSE, Tokens
 from hookline.core.consent import CALLBACK_PURPOSE
 from hookline.core.endpoint import Endpoint
@@ -30,6 +31,7 @@ from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
 from hookline.flow.follow import Follow
 from hookline.flow.health import HealthKeeper
+from hookline.flow.intake import Intake
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
 from hookline.flow.quarantine import Quarantine
 from hookline.flow.receive import Receive
@@ -45,12 +47,13 @@ from hookline.flow.rescue import Rescue
 from hookline.flow.reseal import Reseal
 from hookline.flow.route import matches
 from hookline.flow.send import Send
+from hookline.flow.spool_drain import SpoolDrain
 from hookline.flow.tell import Tell
 from hookline.flow.try_out import TryOut
 from hookline.flow.upkeep import Upkeep
 from hookline.flow.verification import EVERY_S as VERIFY_EVERY_S
 from hookline.flow.verification import Verification
-from hookline.flow.waiting import within
+from hookline.flow.waiting import ended_within
 from hookline.flow.wake import Elsewhere, Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
@@ -59,6 +62,7 @@ from hookline.ports.keys import Keys
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
 from hookline.ports.sender import Sender
+from hookline.ports.spool import Spool
 from hookline.ports.store import Store
 
 WRITTEN_S_MAX: Final = 10.0
@@ -109,10 +113,14 @@ class Engine:
         observer: Observer,
         limits: Limits | None = None,
         keys: Keys | None = None,
+        spool: Spool | None = None,
+        buckets: MakeBuckets = own,
         brokers: Mapping[str, Broker] | None = None,
     ) -> None:
-        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `brokers`,
-        by kind, are what sources are consumed from; None: this process consumes none."""
+        """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
+        keeps requests of sources that ask for it while the store is away. `brokers`, by kind, are what sources are
+        consumed from; None: this process consumes none."""
+        self._buckets = buckets
         bounds = limits or Limits()
         self.store = store
         self.senders = dict(senders)
@@ -122,7 +130,7 @@ class Engine:
         self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
-        self.key_guard = KeyGuard(store, clock, observer)
+        self.key_guard = KeyGuard(store, clock, observer, buckets)
         self.report = Report(store, self.registry, self.ids)
         self.delivers = bounds.delivers
         self.wake = Wake(clock, self._tenant_of) if self.delivers else Elsewhere(clock, self._tenant_of, queue)
@@ -149,6 +157,8 @@ class Engine:
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.rejections = self._rejections()
         self.keys = keys
+        self.intake = Intake(self.accept, spool, clock, observer)
+        self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
         events = ReceivedEvents(self.registry, self.ids, observer, strict=bounds.strict_types)
         self.receive = self._receive(events)
         self.consume = Consume(store, self.registry, self.accept, events, self.ids, brokers, clock, observer)
@@ -165,6 +175,7 @@ class Engine:
         self.registry.watch(self._endpoint_changed)
         self.follow = self._follow() if bounds.shared else None
         self.deliver.unfold_wanted = lambda: self.upkeep.soon("unfold")
+        self.upkeep.publishing = self.accept.active
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
 
@@ -181,6 +192,7 @@ class Engine:
             commits_in_flight=bounds.commits_in_flight,
             gather_s=bounds.accept_gather_s,
             before_commit=self.recorder.hurry,
+            buckets=self._buckets,
         )
 
     def _deliver(self, bounds: Limits, tokens: Tokens) -> Deliver:
@@ -203,11 +215,12 @@ class Engine:
         )
 
     def _receive(self, events: ReceivedEvents) -> Receive:
+        more = (self.ids, self.clock, self.observer, self._buckets)
         return Receive(
             self.store,
             self.registry,
-            self.accept,
-            Admission(self.store, self.registry, self.accept, self.rejections, self.ids, self.clock, self.observer),
+            self.intake,
+            Admission(self.store, self.registry, self.intake, self.rejections, *more),
             events,
             self.awaited,
             self.keys,
@@ -319,9 +332,12 @@ class Engine:
         return None if endpoint is None else endpoint.tenant
 
     async def start(self) -> None:
-        """Begin. Raises `StoreUnavailable` with the reason when the store cannot be used."""
+        """Begin. Raises `StoreUnavailable` with the reason when the store cannot be used, `SpoolUnavailable`."""
         await self.store.start()
         await self.registry.refresh()
+        if self._drain is not None:
+            await self._drain.start()
+            self._spawn(self._drain.run())
         for row in await self.store.healths():
             channel = self.deliver.channel(row.endpoint_id)
             if channel is not None:
@@ -368,15 +384,17 @@ class Engine:
     async def stop(self, grace_s: float = 65.0) -> bool:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
-        ended = await within(self.consume.drained(), self.clock, CONSUMED_S_MAX)
+        ended = await ended_within(self.consume.drained(), self.clock, CONSUMED_S_MAX)
         self.consume.abandon()
         self.accept.refuse_new()
         await self.verification.stop()
-        ended &= await within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
-        ended &= await within(self.accept.drained(), self.clock, WRITTEN_S_MAX)
-        ended &= await within(self.worker.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await ended_within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await ended_within(self.accept.drained(), self.clock, WRITTEN_S_MAX)
+        if self._drain is not None:
+            ended &= await self._drain.finish(WRITTEN_S_MAX)
+        ended &= await ended_within(self.worker.drained(), self.clock, WRITTEN_S_MAX)
         ended &= await self.deliver.finished(grace_s)
-        if not await within(self.recorder.drained(), self.clock, WRITTEN_S_MAX):
+        if not await ended_within(self.recorder.drained(), self.clock, WRITTEN_S_MAX):
             # The store does not take them: their leases are taken back at the next start.
             self.observer.warn("outcomes_left", at_least=self.recorder.abandon())
             ended = False

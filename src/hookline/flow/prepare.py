@@ -30,6 +30,8 @@ class Received(msgspec.Struct, gc=False):
     """How long the provider's ids are known; 0: not at all."""
     stored: Callable[[Sequence[NewEvent], Sequence[AcceptedItem]], None]
     """Called in place of `done` when it is durable, before anything is sent, with what became of each event."""
+    own_keys_s: float = 0.0
+    """Not 0: an event without such an id is known by its own, for so long. It may come twice, out of a spool."""
 
 
 class Pending(msgspec.Struct, gc=False):

@@ -24,10 +24,10 @@ from hookline.core.source import Source
 from hookline.core.verifiers.inbound import Inbound
 from hookline.core.verifiers.judge import judge
 from hookline.core.verifiers.verdict import Fetch, Fetched, Handshake, Refused, Verdict, Verified
-from hookline.flow.accept import Accept
 from hookline.flow.admission import Admission, Call, label, too_large
 from hookline.flow.answers import Answer, Done
 from hookline.flow.awaited import Awaited, Given
+from hookline.flow.intake import Intake
 from hookline.flow.prepare import SINGLE, Pending, Received
 from hookline.flow.received_answer import SANDBOX, Told, handshake, stored, unproven
 from hookline.flow.received_events import Judged, ReceivedEvents, request_id
@@ -69,7 +69,7 @@ class Receive:
         self,
         store: Deliveries,
         registry: Registry,
-        accept: Accept,
+        intake: Intake,
         admission: Admission,
         events: ReceivedEvents,
         awaited: Awaited,
@@ -80,7 +80,7 @@ class Receive:
     ) -> None:
         self._store = store
         self._registry = registry
-        self._accept = accept
+        self._intake = intake
         self.admission = admission
         self._events = events
         self._awaited = awaited
@@ -118,7 +118,7 @@ class Receive:
     def _receive(self, source: Source, call: Call, body: bytes, done: Done) -> None:
         if len(body) > source.body_bytes_max:
             raise too_large(source)
-        self._accept.check_room(len(body))
+        self._intake.check_room(source, len(body))
         headers = call.headers
         believed = source.preset.proxy_headers
         if believed and not call.proxied:
@@ -256,7 +256,13 @@ class Receive:
             size_bytes=sum(event.size_bytes for event in judged.events),
             received=Received(judged.quarantine, source.dedupe_s, told),
         )
-        self._accept.take(pending)
+
+        def spooled(results: Sequence[AcceptedItem]) -> None:
+            self._observer.received(label(source), "spooled", len(results))
+            types = [event.type for event in judged.events]
+            arrival.done(stored(source, request, Told(results, types, identity, judged.split, spooled=True)))
+
+        self._intake.take(source, label(source), pending, spooled)
 
     def _not_stored(self, arrival: _Arrival, answer: Answer) -> None:
         """The store did not take it."""

@@ -23,6 +23,7 @@ from hookline.ports.store import AcceptedItem
 
 STORED: Final = "Stored."
 KNOWN: Final = "Known already; it is stored once."
+SPOOLED: Final = "Kept safe here; it is stored as soon as the store is back."
 KEPT: Final = "Kept to be looked at by a person."
 NOTHING_IN_IT: Final = "There is nothing in it."
 UNPROVEN: Final = "The request does not prove that it comes from this source's sender."
@@ -43,6 +44,8 @@ class Told(msgspec.Struct, frozen=True):
     types: Sequence[str]
     request_id: str
     split: bool
+    spooled: bool = False
+    """It waits on this machine's disk: what is said of its events is what will be, unless it is a repeat."""
 
     @property
     def ids(self) -> list[str]:
@@ -54,6 +57,8 @@ class Told(msgspec.Struct, frozen=True):
         """One sentence."""
         if not self.items:
             return NOTHING_IN_IT
+        if self.spooled:
+            return SPOOLED
         if all(item.quarantined for item in self.items):
             return KEPT
         return KNOWN if all(item.duplicate for item in self.items) else STORED
@@ -62,7 +67,8 @@ class Told(msgspec.Struct, frozen=True):
 def stored(source: Source, request: Inbound, told: Told) -> Answer:
     """The answer when it is durable: the template of the source or of its preset, else ours."""
     reply = source.reply
-    if reply.body is None and not told.split and len(told.items) == 1 and not told.items[0].quarantined:
+    plain = not told.split and not told.spooled and len(told.items) == 1
+    if reply.body is None and plain and not told.items[0].quarantined:
         item = told.items[0]  # as nearly all are
         message = KNOWN if item.duplicate else STORED
         return Answer(reply.status, _SINGLE % (message.encode(), hexlify(item.event_id)), (SANDBOX,), JSON)
@@ -73,6 +79,8 @@ def stored(source: Source, request: Inbound, told: Told) -> Answer:
             "message": told.message,
             "event_id": event_ids[0] if event_ids else None,
         }
+        if told.spooled:
+            members["spooled"] = True
         if told.split:
             members["event_ids"] = event_ids
             members["request_id"] = told.request_id
@@ -86,6 +94,7 @@ def stored(source: Source, request: Inbound, told: Told) -> Answer:
             "event_ids": event_ids,
             "request_id": told.request_id,
             "type": told.types[0] if told.types else None,
+            "spooled": told.spooled,
             "duplicate": bool(told.items) and all(item.duplicate for item in told.items),
         }
         body = compile_template(reply.body, reply.content_type).fill(Scope(request, answer))

@@ -29,6 +29,11 @@ def dedupe_key(event: Event) -> bytes:
     return _digest("id", event.tenant, event.source, event.source_id or "")
 
 
+def own_key(event: Event) -> bytes:
+    """The same for an event that names no `id`: what its own second coming is known by."""
+    return _digest("own", event.tenant, event.public_id)
+
+
 def idempotency_key(
     tenant: str, headers: Mapping[str, str], content_type: str, body: bytes, keep_s: float
 ) -> IdempotencyKey | None:

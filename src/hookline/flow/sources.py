@@ -46,6 +46,7 @@ NO_KEY: Final = (
 BROKER_NOT_ENCRYPTED: Final = "The broker's address is not encrypted: what comes can be read and changed on its way."
 NOT_CONFIGURED: Final = "No secret is configured: requests that need one are refused until there is one."
 SEALED: Final = "Its secrets were sealed with a key that is not here: requests are answered 503 until it is."
+NO_SPOOL: Final = "There is no spool here: it needs HOOKLINE_SPOOL_PATH, a folder on a persistent volume."
 _SECRETS: Final = msgspec.json.Decoder(SourceSecrets)
 
 
@@ -96,7 +97,7 @@ Judge = Callable[[Target, str], Awaitable[None]]
 
 class Sources:
     """The service behind `/v1/sources`. `public_url` is our own address as the world sees it, without a slash at its
-    end; `judge` judges the addresses of brokers.
+    end; `judge` judges the addresses of brokers; `has_spool`: a source may ask for the spool.
 
     Methods raise `Refusal` for what is asked for wrongly, `NotFound` (also for another tenant's), `Conflict` and
     `StoreUnavailable`.
@@ -111,7 +112,9 @@ class Sources:
         clock: Clock,
         id_maker: IdMaker,
         public_url: str,
+        *,
         judge: Judge | None = None,
+        has_spool: bool = False,
     ) -> None:
         self._judge = judge
         self._store = store
@@ -121,6 +124,7 @@ class Sources:
         self._clock = clock
         self._ids = id_maker
         self._public_url = public_url
+        self._has_spool = has_spool
 
     async def create(self, tenant: str, body: bytes) -> DescribedSource:
         """Make a source of the JSON that a client sent; from then on it takes requests."""
@@ -176,6 +180,8 @@ class Sources:
         self, tenant: str, spec: SourceSpec, stored: SourceSecrets, endpoint_before: str | None
     ) -> tuple[SourceSpec, SourceSecrets]:
         """The spec as it is stored, and its secrets. Raises `Refusal`."""
+        if spec.spool and not self._has_spool:
+            raise Refusal("invalid_source", NO_SPOOL, pointer="/spool")
         preset = preset_for(spec.kind, spec.verifier)
         check_spec(spec, preset)
         own = secrets_of(preset, spec.config, stored.config)
@@ -217,6 +223,8 @@ class Sources:
             return DescribedSource(row, spec, str(spec.config.get("url", "")), warnings + _warnings_of_broker(spec))
         if spec.token:
             address = secrets.token or "tok_…"
+        if spec.spool and not self._has_spool:
+            warnings.append(NO_SPOOL)
         url = f"{self._public_url}{PATH}{address}"
         return DescribedSource(row, spec, url, warnings + _warnings(spec, preset_for(spec.kind, spec.verifier), url))
 

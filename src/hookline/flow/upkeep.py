@@ -57,6 +57,13 @@ class _Step(msgspec.Struct):
             return await self.run()
 
 
+UNFOLD_ALONE: Final = 500
+UNFOLD_BESIDE: Final = 25
+UNFOLD_PAUSE_S: Final = 0.02
+"""Beside publishers a big fan-out becomes 2,000 deliveries a second at most: in bigger steps their commits would wait
+for it, and all of one core would be its."""
+
+
 class Upkeep:
     """The loops. `run` gathers them; cancel it to end them."""
 
@@ -80,6 +87,8 @@ class Upkeep:
         self._clock = clock
         self._observer = observer
         self._open_max = open_max
+        self.publishing: Callable[[], bool] = lambda: False
+        """Whether somebody publishes: then a big fan-out takes its time."""
         self.mine: Callable[[], bool] = lambda: True
         """Whether this process does what one of all is enough for."""
         self._overflowed: dict[bytes, bytes] = {}
@@ -137,8 +146,11 @@ class Upkeep:
         return count >= LOST_STEP
 
     async def _unfold(self) -> bool:
-        due_s, more = await self._store.unfold()
+        beside = self.publishing()
+        due_s, more = await self._store.unfold(UNFOLD_BESIDE if beside else UNFOLD_ALONE)
         self._wake.notify(due_s)
+        if more and beside:
+            await self._clock.sleep(UNFOLD_PAUSE_S)
         return more
 
     async def _close_deleted(self) -> bool:

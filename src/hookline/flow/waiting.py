@@ -20,8 +20,8 @@ async def wait_for_set(event: asyncio.Event, clock: Clock, wait_s: float) -> Non
         slept.cancel()
 
 
-async def within(work: Coroutine[Any, Any, None], clock: Clock, wait_s: float) -> bool:
-    """Whether the work ended within `wait_s` of this clock; otherwise it is not waited for any longer."""
+async def ended_within(work: Coroutine[Any, Any, None], clock: Clock, wait_s: float) -> bool:
+    """Whether the work ended in time; otherwise it is not waited for any longer."""
     task = asyncio.ensure_future(work)
     slept = asyncio.ensure_future(clock.sleep(wait_s))
     await asyncio.wait([task, slept], return_when=asyncio.FIRST_COMPLETED)

@@ -31,8 +31,9 @@ class Observer(Protocol):
         ...
 
     def received(self, source: str, outcome: str, count: int) -> None:
-        """A request from a source was answered: so many events of it were `accepted`, `duplicate` or `quarantined`, or
-        it was a `handshake`. `source` is its name, or its id where that says more."""
+        """A request from a source was answered: so many events of it were `accepted`, `duplicate`, `quarantined` or
+        `spooled` (and later one of the others), or it was a `handshake`. `source` is its name, or its id where that
+        says more."""
         ...
 
     def rejected(self, source: str, reason: str, **fields: object) -> None:

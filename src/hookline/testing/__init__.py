@@ -8,6 +8,7 @@
     failpoints                                      places at which the real process kills itself, for crash tests
     samples                                         events and endpoints to test with
     store_contract, queue_contract, sender_contract what every adapter promises
+    queue_failures                                  what every queue over a broker promises when that fails
 
-Only the three contract suites need pytest; everything else can be used by any program.
+Only these suites need pytest; everything else can be used by any program.
 """

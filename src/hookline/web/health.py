@@ -13,8 +13,9 @@ from hookline.web.door import answer, read_parameters
 from hookline.web.operation import operation
 from hookline.web.views import ReadyDocument
 
-Ready = Callable[[], Awaitable[str | None]]
-"""Why this process is not ready, or None: store not writable or not durable, migrations missing, draining."""
+Ready = Callable[[str | None], Awaitable[str | None]]
+"""Why this process is not ready, or None: store not writable or not durable, migrations missing, draining. Asked for
+`in`, inbound webhooks alone, a store that is away is no reason while a spool takes requests."""
 Metrics = Callable[[str], Awaitable[tuple[bytes, str]]]
 """The metrics page for an Accept header, and its content type."""
 
@@ -32,11 +33,12 @@ def health_routes(router: APIRouter, ready: Ready, metrics: Metrics) -> None:
         "/readyz", **operation("Ready", 200, ReadyDocument, query=("for",), refuses=(503,), tenant=False, tag="health")
     )
     async def readyz(request: Request) -> Response:
-        """This process takes requests: 503 with the reason when the store cannot be written, or it drains."""
+        """This process takes requests: 503 with the reason when the store cannot be written, or it drains. `for=in`:
+        inbound webhooks, which a spool may take meanwhile."""
         wanted = read_parameters(request, ("for",)).get("for")
         if wanted not in (None, "in"):
             raise Refusal("invalid_parameter", "for is: in.", extra={"parameter": "for"})
-        reason = await ready()
+        reason = await ready(wanted)
         if reason is not None:
             raise Refusal("unavailable", reason, retry_after_s=1)
         return answer(ReadyDocument("ready"))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -203,6 +204,13 @@ def clean(name: str, value: object) -> object:
     if len(encoded) > VALUE_BYTES_MAX:
         text = encoded[: VALUE_BYTES_MAX - 3].decode("utf-8", "ignore") + "…"
     return text
+
+
+def line(name: str, level: str, *, text: bool, **fields: object) -> str:
+    """One line, for a process that has no thread to write it."""
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    members = _flat(None, "", {"at": at, "level": level, "event": name, "fields": fields})
+    return _text_line(None, "", members) if text else _json_line(None, "", members)
 
 
 def _flat(_: object, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

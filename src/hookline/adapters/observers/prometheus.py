@@ -25,8 +25,27 @@ SOURCES_MAX: Final = 200
 LABELS_MAX: Final = 200
 OTHER: Final = "other"
 REFRESH_S_MAX: Final = 2.0
+LOCAL: Final = {
+    "spool_records": "Requests that wait in the spool for the store.",
+    "spool_bytes": "Of the spool's files, what was set aside included.",
+    "spool_oldest_seconds": "How long the oldest of these requests has waited.",
+    "spool_set_aside": "Requests that were spooled and that the store did not take: they wait for a person.",
+}
+"""Gauges that need no store, and so are true while it is away."""
 DURATION_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
 ITEMS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+class CacheGauges(msgspec.Struct, frozen=True):
+    """What was asked of the cache since the start."""
+
+    hits: Mapping[str, int] = {}
+    """By use."""
+    misses: Mapping[str, int] = {}
+    evictions: int = 0
+    errors: int = 0
+    bypassed: int = 0
+    queries_saved: int = 0
 
 
 class Gauges(msgspec.Struct, frozen=True):
@@ -38,6 +57,8 @@ class Gauges(msgspec.Struct, frozen=True):
     """Endpoints with something that could start now."""
     runnable_oldest_s: float = 0.0
     in_flight: int = 0
+    slots: int = 0
+    """Attempts that may run at once; 0: this process makes none."""
     wal_bytes: int | None = 0
     """None: the database's log is another's business."""
     workers: int = 1
@@ -49,6 +70,7 @@ class Gauges(msgspec.Struct, frozen=True):
     stream_readers: int = 0
     stream_cut_offs: int = 0
     """Since the start."""
+    cache: CacheGauges = CacheGauges()
     more: Mapping[str, float] = {}
     """Further gauges: name without `hookline_` → value."""
 
@@ -79,12 +101,18 @@ class _Histogram:
 class PrometheusObserver(Collector):
     """An `Observer` that counts, and the page that Prometheus reads. To be used from one event loop.
 
-    `refresh` is awaited before each scrape; while it fails or takes over 2 s the last gauges are shown again and
-    `hookline_scrape_errors_total` rises.
+    `local` gives the gauges of `LOCAL` at each scrape. `refresh` is awaited before each scrape; while it fails or takes
+    over 2 s the last gauges are shown again and `hookline_scrape_errors_total` rises.
     """
 
-    def __init__(self, *, version: str = "", refresh: Callable[[], Awaitable[Gauges]] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        version: str = "",
+        refresh: Callable[[], Awaitable[Gauges]] | None = None,
+    ) -> None:
         self.refresh = refresh
+        self.local: Callable[[], Mapping[str, float]] = dict
         self._version = version
         self._events = self._deliveries = self._duplicates = self._scrape_errors = 0
         self._refused: dict[str, int] = {}
@@ -191,6 +219,7 @@ class PrometheusObserver(Collector):
         yield from self._collect_counters()
         yield from self._collect_histograms()
         yield from self._collect_gauges()
+        yield from _cache(self._gauges.cache)
 
     def _collect_counters(self) -> Iterator[Metric]:
         yield CounterMetricFamily("hookline_accepted_events", "Events answered with 202.", self._events)
@@ -212,7 +241,7 @@ class PrometheusObserver(Collector):
         yield _by_source(
             "hookline_received_events",
             f"What came of requests to sources ({SOURCES_MAX} at most, then {OTHER}): events accepted, duplicate, "
-            "quarantined; handshakes.",
+            "quarantined, spooled; handshakes.",
             "outcome",
             self._received,
         )
@@ -252,16 +281,32 @@ class PrometheusObserver(Collector):
             ("runnable", "Endpoints with a delivery that could start now.", gauges.runnable),
             ("runnable_oldest_seconds", "How long the oldest of these has been due.", gauges.runnable_oldest_s),
             ("in_flight", "Attempts running now.", gauges.in_flight),
+            ("slots", "Attempts that this process may run at once; 0 where it does not deliver.", gauges.slots),
             ("quarantined", "Inbound requests that wait for a person.", gauges.quarantined),
             ("workers", "Living processes that deliver, this one included where it does.", gauges.workers),
             ("stream_readers", "Readers of the live stream.", gauges.stream_readers),
             *((name, name.replace("_", " ").capitalize() + ".", value) for name, value in gauges.more.items()),
         ):
             yield GaugeMetricFamily(f"hookline_{name}", text, value)
+        local = self.local()
+        for name, text in LOCAL.items():
+            yield GaugeMetricFamily(f"hookline_{name}", text, local.get(name, 0))
         if gauges.wal_bytes is not None:
             yield GaugeMetricFamily(
                 "hookline_wal_bytes", "Size of the SQLite file's write-ahead log.", gauges.wal_bytes
             )
+
+
+def _cache(cache: CacheGauges) -> Iterator[Metric]:
+    yield _counter("hookline_cache_hits", "Questions that the cache answered, by use.", "use", cache.hits)
+    yield _counter("hookline_cache_misses", "Questions that it had no answer to, by use.", "use", cache.misses)
+    for name, text, value in (
+        ("evictions", "What made room in this process's memory; a cache server counts its own.", cache.evictions),
+        ("errors", "Questions that a cache server failed to answer.", cache.errors),
+        ("bypassed", "Questions that it was spared, having failed just before.", cache.bypassed),
+        ("queries_saved", "Database queries that answers from the cache made needless.", cache.queries_saved),
+    ):
+        yield CounterMetricFamily(f"hookline_cache_{name}", text, value)
 
 
 def _add(counts: dict[str, int], name: str) -> None:

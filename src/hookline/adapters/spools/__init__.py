@@ -1,0 +1,1 @@
+"""Spools: where received requests wait while the store is away."""

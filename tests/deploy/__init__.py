@@ -1,0 +1,1 @@
+"""What stands in deploy/: rendered, and held against the program."""
