@@ -23,7 +23,7 @@ import uvloop
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
-from hookline.adapters.observers.prometheus import CacheGauges, Gauges, PrometheusObserver
+from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
@@ -48,6 +48,7 @@ from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.garbage import Garbage, tune
+from hookline.gauges import gauges
 from hookline.key_files import operator_key, secret_keys
 from hookline.place import Place
 from hookline.ports.clock import Clock
@@ -122,21 +123,7 @@ class Program:
             keyring,
             self.clock,
             self.observer,
-            Limits(
-                strict_types=settings.event_types == "strict",
-                dedupe_s=settings.dedupe_h * 3600,
-                concurrency_max=settings.concurrency,
-                host_concurrency_max=settings.host_concurrency,
-                handoff_max=settings.handoff_max,
-                open_max=settings.open_max,
-                public_url=self.public_url,
-                retention_s=settings.retention_d * 86_400,
-                accept_gather_s=ACCEPT_GATHER_S,
-                record_linger_s=RECORD_LINGER_S,
-                commits_in_flight=self.database.commits_in_flight,
-                shared=settings.on_postgres,
-                delivers=settings.role != "api",
-            ),
+            self._limits(),
             KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
             self.caching.buckets,
@@ -152,6 +139,24 @@ class Program:
         self._own_front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            strict_types=settings.event_types == "strict",
+            dedupe_s=settings.dedupe_h * 3600,
+            concurrency_max=settings.concurrency,
+            host_concurrency_max=settings.host_concurrency,
+            handoff_max=settings.handoff_max,
+            open_max=settings.open_max,
+            public_url=self.public_url,
+            retention_s=settings.retention_d * 86_400,
+            accept_gather_s=ACCEPT_GATHER_S,
+            record_linger_s=RECORD_LINGER_S,
+            commits_in_flight=self.database.commits_in_flight,
+            shared=settings.on_postgres,
+            delivers=settings.role != "api",
+        )
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""
@@ -270,17 +275,7 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
-            sources=Sources(
-                self.store,
-                engine.registry,
-                catalogue,
-                self._keyring,
-                self.clock,
-                engine.ids,
-                self.public_url,
-                judge=self.brokers.judge,
-                has_spool=self.settings.spool_path is not None,
-            ),
+            sources=self._sources(),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
@@ -312,6 +307,12 @@ class Program:
             address_rate=None if rate is None else self._address_rate(*rate),
         )
 
+    def _sources(self) -> Sources:
+        engine = self.engine
+        parts = (self.store, engine.registry, engine.catalogue, self._keyring, self.clock, engine.ids)
+        has_spool = self.settings.spool_path is not None
+        return Sources(*parts, self.public_url, judge=self.brokers.judge, has_spool=has_spool)
+
     def _address_rate(self, n: int, per_s: float) -> AddressRate:
         return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
 
@@ -329,40 +330,9 @@ class Program:
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
-        counts = await self.store.counts(None)
-        runnable, oldest_s = await self.store.runnable_oldest_s()
-        opened = {
-            "pending": counts.pending,
-            "leased": counts.leased,
-            "held": counts.held,
-            "unconfirmed": counts.unconfirmed,
-        }
-        return Gauges(
-            open=opened,
-            runnable=runnable,
-            runnable_oldest_s=oldest_s,
-            in_flight=self.engine.deliver.slots.in_flight,
-            slots=self.settings.concurrency if self.engine.delivers else 0,
-            wal_bytes=self.database.wal_bytes(),
-            quarantined=counts.quarantined,
-            hints_dropped=self.engine.queue.dropped,
-            stream_readers=self.live.readers,
-            stream_cut_offs=self.live.cut_offs,
-            cache=self._cache_gauges(),
-            workers=1 if self.engine.follow is None else self.engine.follow.workers,
-        )
-
-    def _cache_gauges(self) -> CacheGauges:
-        cache = self.caching.cache
-        counts = cache.counts
-        return CacheGauges(
-            hits=counts.hits,
-            misses=counts.misses,
-            evictions=cache.evictions,
-            errors=counts.errors,
-            bypassed=counts.bypassed,
-            queries_saved=self.reads.queries_saved,
-        )
+        slots = self.settings.concurrency if self.engine.delivers else 0
+        wal_bytes = self.database.wal_bytes()
+        return await gauges(self.store, self.engine, self.live, self.caching, self.reads, slots, wal_bytes)
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

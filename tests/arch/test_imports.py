@@ -21,7 +21,7 @@ LAYERS = (
     "flow",
     "adapters|web|testing|sdk",
     "caches|queues",
-    "databases|brokers",
+    "databases|brokers|gauges",
     "compose",
     "processes",
     "cli",
@@ -32,13 +32,14 @@ SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers", "consu
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",
-    "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis"),
+    "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis", "hookline.adapters.consumers.redis"),
     "emcache": "hookline.adapters.caches.memcached",
-    "nats": "hookline.adapters.queues.nats",
+    "nats": ("hookline.adapters.queues.nats", "hookline.adapters.consumers.nats"),
     "aio_pika": "hookline.adapters.queues.rabbitmq",
-    "aiormq": "hookline.adapters.queues.rabbitmq",
+    "aiormq": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.consumers.rabbitmq"),
     "pamqp": "hookline.adapters.queues.rabbitmq",
-    "confluent_kafka": "hookline.adapters.queues.kafka",
+    "confluent_kafka": ("hookline.adapters.queues.kafka", "hookline.adapters.consumers.kafka"),
+    "paho": "hookline.adapters.consumers.mqtt",
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
 

@@ -157,7 +157,7 @@ class Rig:
             self.observer,
             self.limits,
             KeptKeys(self._fetch, self.clock),
-            self.brokers,
+            brokers=self.brokers,
         )
 
     async def _fetch(self, fetch: Fetch, _deadline_s: float, _group: str) -> Fetched:
