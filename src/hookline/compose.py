@@ -41,7 +41,6 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
-from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
@@ -58,7 +57,6 @@ from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
 from hookline.spools import spool_of
 from hookline.version import __version__
-from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
@@ -130,7 +128,7 @@ class Program:
             None if settings.role == "worker" else self.brokers.kinds,
         )
         self.metrics.local = self.engine.intake.gauges
-        self.reads = Reads(self.caching.cache, self.clock, standing(self.engine.registry, self.engine.follow))
+        self.reads = self.caching.reads(self.engine)
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -233,8 +231,7 @@ class Program:
         ended = await self.engine.stop(settings.grace_s)
         if self._own_front is not None:
             await self._own_front.stop(grace_s=1.0)
-        self.observer.fact("cache_used", queries_saved=self.reads.queries_saved, **self.caching.counts())
-        await self.caching.close()
+        await self.caching.close(self.reads)
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -244,11 +241,9 @@ class Program:
             loop.add_signal_handler(number, self._ended.set)
 
     def _front(self) -> Front:
-        engine = self.engine
-        catalogue = engine.catalogue
+        engine, catalogue = self.engine, self.engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         proxies = Proxies(self.settings.trusted_proxies)
-        notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
@@ -257,7 +252,7 @@ class Program:
             engine.senders,
             self.clock,
             engine.ids,
-            notify,
+            engine.wake.notify,
             engine.verification,
         )
         deliveries = Deliveries(
@@ -266,7 +261,7 @@ class Program:
             catalogue,
             lambda event: matches(event, engine.registry),
             engine.ids,
-            notify,
+            engine.wake.notify,
             self.observer,
             self.reads,
         )
@@ -294,7 +289,6 @@ class Program:
             public_url=self.settings.public_url.rstrip("/"),
             reads=self.reads,
         )
-        rate = self.settings.address_rate
         return Front(
             app,
             authority,
@@ -304,7 +298,7 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else self._address_rate(*rate),
+            address_rate=self.caching.address_rate(self.settings.address_rate),
         )
 
     def _sources(self) -> Sources:
@@ -312,9 +306,6 @@ class Program:
         parts = (self.store, engine.registry, engine.catalogue, self._keyring, self.clock, engine.ids)
         has_spool = self.settings.spool_path is not None
         return Sources(*parts, self.public_url, judge=self.brokers.judge, has_spool=has_spool)
-
-    def _address_rate(self, n: int, per_s: float) -> AddressRate:
-        return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
@@ -330,9 +321,8 @@ class Program:
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
-        slots = self.settings.concurrency if self.engine.delivers else 0
-        wal_bytes = self.database.wal_bytes()
-        return await gauges(self.store, self.engine, self.live, self.caching, self.reads, slots, wal_bytes)
+        slots, wal_bytes = self.settings.concurrency, self.database.wal_bytes()
+        return await gauges(self.store, self.engine, self.live, self.caching.gauges(self.reads), slots, wal_bytes)
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

@@ -1,19 +1,17 @@
-"""What is measured when somebody looks: read from the parts of a running process for `/metrics`."""
+"""What is true at a moment, gathered for a scrape of `/metrics`."""
 
 from __future__ import annotations
 
 from hookline.adapters.observers.prometheus import CacheGauges, Gauges
-from hookline.caches import Caching
 from hookline.flow.engine import Engine
-from hookline.flow.reads import Reads
 from hookline.flow.stream import Live
 from hookline.ports.store import Store
 
 
 async def gauges(
-    store: Store, engine: Engine, live: Live, caching: Caching, reads: Reads, slots: int, wal_bytes: int | None
+    store: Store, engine: Engine, live: Live, cache: CacheGauges, slots: int, wal_bytes: int | None
 ) -> Gauges:
-    """All of them, now. Raises `StoreUnavailable`."""
+    """All of them; `slots` are those of a process that delivers. Raises `StoreUnavailable`."""
     counts = await store.counts(None)
     runnable, oldest_s = await store.runnable_oldest_s()
     opened = {
@@ -27,25 +25,12 @@ async def gauges(
         runnable=runnable,
         runnable_oldest_s=oldest_s,
         in_flight=engine.deliver.slots.in_flight,
-        slots=slots,
+        slots=slots if engine.delivers else 0,
         wal_bytes=wal_bytes,
         quarantined=counts.quarantined,
         hints_dropped=engine.queue.dropped,
         stream_readers=live.readers,
         stream_cut_offs=live.cut_offs,
-        cache=_of_cache(caching, reads),
+        cache=cache,
         workers=1 if engine.follow is None else engine.follow.workers,
-    )
-
-
-def _of_cache(caching: Caching, reads: Reads) -> CacheGauges:
-    cache = caching.cache
-    counts = cache.counts
-    return CacheGauges(
-        hits=counts.hits,
-        misses=counts.misses,
-        evictions=cache.evictions,
-        errors=counts.errors,
-        bypassed=counts.bypassed,
-        queries_saved=reads.queries_saved,
     )

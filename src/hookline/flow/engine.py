@@ -94,11 +94,10 @@ class Engine:
         """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
         keeps requests of sources that ask for it while the store is away. `brokers`, by kind, are what sources are
         consumed from; None: this process consumes none."""
-        self._buckets = buckets
         bounds = limits or Limits()
-        self.store, self.queue = store, queue
+        self.store, self.keys, self._buckets = store, keys, buckets
         self.senders = dict(senders)
-        self.clock, self.observer = clock, observer
+        self.clock, self.observer, self.queue = clock, observer, queue
         self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
@@ -118,7 +117,6 @@ class Engine:
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.rejections = self._rejections()
-        self.keys = keys
         self.intake = Intake(self.accept, spool, clock, observer)
         self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
         self.received = ReceivedEvents(self.registry, self.ids, observer, strict=bounds.strict_types)
