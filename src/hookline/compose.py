@@ -27,6 +27,7 @@ from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.brokers import Brokers
 from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
@@ -110,8 +111,10 @@ class Program:
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
         ca_file = str(settings.ca_file) if settings.ca_file is not None else None
-        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
-        senders: Mapping[str, Sender] = {http.kind: http, **brokers}
+        to_brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        senders: Mapping[str, Sender] = {http.kind: http, **to_brokers}
+        node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
+        self.brokers = Brokers(http, settings.ca_file, self.clock, node)
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
@@ -121,24 +124,11 @@ class Program:
             keyring,
             self.clock,
             self.observer,
-            Limits(
-                strict_types=settings.event_types == "strict",
-                dedupe_s=settings.dedupe_h * 3600,
-                concurrency_max=settings.concurrency,
-                host_concurrency_max=settings.host_concurrency,
-                handoff_max=settings.handoff_max,
-                open_max=settings.open_max,
-                public_url=self.public_url,
-                retention_s=settings.retention_d * 86_400,
-                accept_gather_s=ACCEPT_GATHER_S,
-                record_linger_s=RECORD_LINGER_S,
-                commits_in_flight=self.database.commits_in_flight,
-                shared=settings.on_postgres,
-                delivers=settings.role != "api",
-            ),
+            self._limits(),
             KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
             self.caching.buckets,
+            None if settings.role == "worker" else self.brokers.kinds,
         )
         self.metrics.local = self.engine.intake.gauges
         self.reads = self.caching.reads(self.engine)
@@ -150,6 +140,24 @@ class Program:
         self._own_front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            strict_types=settings.event_types == "strict",
+            dedupe_s=settings.dedupe_h * 3600,
+            concurrency_max=settings.concurrency,
+            host_concurrency_max=settings.host_concurrency,
+            handoff_max=settings.handoff_max,
+            open_max=settings.open_max,
+            public_url=self.public_url,
+            retention_s=settings.retention_d * 86_400,
+            accept_gather_s=ACCEPT_GATHER_S,
+            record_linger_s=RECORD_LINGER_S,
+            commits_in_flight=self.database.commits_in_flight,
+            shared=settings.on_postgres,
+            delivers=settings.role != "api",
+        )
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""
@@ -265,16 +273,7 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
-            sources=Sources(
-                self.store,
-                engine.registry,
-                catalogue,
-                self._keyring,
-                self.clock,
-                engine.ids,
-                self.public_url,
-                has_spool=self.settings.spool_path is not None,
-            ),
+            sources=self._sources(),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
@@ -304,6 +303,12 @@ class Program:
             public_url=self.settings.public_url.rstrip("/"),
             address_rate=self.caching.address_rate(self.settings.address_rate),
         )
+
+    def _sources(self) -> Sources:
+        engine = self.engine
+        parts = (self.store, engine.registry, engine.catalogue, self._keyring, self.clock, engine.ids)
+        has_spool = self.settings.spool_path is not None
+        return Sources(*parts, self.public_url, judge=self.brokers.judge, has_spool=has_spool)
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
