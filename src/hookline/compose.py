@@ -27,6 +27,7 @@ from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
@@ -46,6 +47,7 @@ from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.garbage import Garbage, tune
+from hookline.gauges import gauges
 from hookline.key_files import operator_key, secret_keys
 from hookline.place import Place
 from hookline.ports.clock import Clock
@@ -55,7 +57,6 @@ from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
 from hookline.spools import spool_of
 from hookline.version import __version__
-from hookline.web.address_rate import AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
@@ -96,6 +97,7 @@ class Program:
         self.database = database(settings)
         self._key, self.key_created = ("", False) if settings.role == "worker" else operator_key(settings)
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
+        self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         networks = Networks(settings.allow_networks)
         http = HttpSender(
@@ -134,10 +136,12 @@ class Program:
                 shared=settings.on_postgres,
                 delivers=settings.role != "api",
             ),
-            KeptKeys(http.fetch, self.clock),
+            KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
+            self.caching.buckets,
         )
         self.metrics.local = self.engine.intake.gauges
+        self.reads = self.caching.reads(self.engine)
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -222,6 +226,7 @@ class Program:
         ended = await self.engine.stop(settings.grace_s)
         if self._own_front is not None:
             await self._own_front.stop(grace_s=1.0)
+        await self.caching.close(self.reads)
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -231,11 +236,9 @@ class Program:
             loop.add_signal_handler(number, self._ended.set)
 
     def _front(self) -> Front:
-        engine = self.engine
-        catalogue = engine.catalogue
+        engine, catalogue = self.engine, self.engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         proxies = Proxies(self.settings.trusted_proxies)
-        notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
@@ -244,7 +247,7 @@ class Program:
             engine.senders,
             self.clock,
             engine.ids,
-            notify,
+            engine.wake.notify,
             engine.verification,
         )
         deliveries = Deliveries(
@@ -253,8 +256,9 @@ class Program:
             catalogue,
             lambda event: matches(event, engine.registry),
             engine.ids,
-            notify,
+            engine.wake.notify,
             self.observer,
+            self.reads,
         )
         app = build_app(
             authority=authority,
@@ -287,8 +291,8 @@ class Program:
             receiver=engine.receive,
             proxies=proxies,
             public_url=self.settings.public_url.rstrip("/"),
+            reads=self.reads,
         )
-        rate = self.settings.address_rate
         return Front(
             app,
             authority,
@@ -298,7 +302,7 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
+            address_rate=self.caching.address_rate(self.settings.address_rate),
         )
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
@@ -315,27 +319,8 @@ class Program:
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
-        counts = await self.store.counts(None)
-        runnable, oldest_s = await self.store.runnable_oldest_s()
-        opened = {
-            "pending": counts.pending,
-            "leased": counts.leased,
-            "held": counts.held,
-            "unconfirmed": counts.unconfirmed,
-        }
-        return Gauges(
-            open=opened,
-            runnable=runnable,
-            runnable_oldest_s=oldest_s,
-            in_flight=self.engine.deliver.slots.in_flight,
-            slots=self.settings.concurrency if self.engine.delivers else 0,
-            wal_bytes=self.database.wal_bytes(),
-            quarantined=counts.quarantined,
-            hints_dropped=self.engine.queue.dropped,
-            stream_readers=self.live.readers,
-            stream_cut_offs=self.live.cut_offs,
-            workers=1 if self.engine.follow is None else self.engine.follow.workers,
-        )
+        slots, wal_bytes = self.settings.concurrency, self.database.wal_bytes()
+        return await gauges(self.store, self.engine, self.live, self.caching.gauges(self.reads), slots, wal_bytes)
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.core.buckets import MakeBuckets, own
 from hookline.core.confirm import PURPOSE, Tokens
 from hookline.core.consent import CALLBACK_PURPOSE
 from hookline.core.endpoint import Endpoint
@@ -111,19 +112,18 @@ class Engine:
         limits: Limits | None = None,
         keys: Keys | None = None,
         spool: Spool | None = None,
+        buckets: MakeBuckets = own,
     ) -> None:
         """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
         keeps requests of sources that ask for it while the store is away."""
         bounds = limits or Limits()
-        self.store = store
+        self.store, self.keys, self._buckets = store, keys, buckets
         self.senders = dict(senders)
-        self.clock = clock
-        self.observer = observer
-        self.queue = queue
+        self.clock, self.observer, self.queue = clock, observer, queue
         self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
-        self.key_guard = KeyGuard(store, clock, observer)
+        self.key_guard = KeyGuard(store, clock, observer, buckets)
         self.report = Report(store, self.registry, self.ids)
         self.delivers = bounds.delivers
         self.wake = Wake(clock, self._tenant_of) if self.delivers else Elsewhere(clock, self._tenant_of, queue)
@@ -149,7 +149,6 @@ class Engine:
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.rejections = self._rejections()
-        self.keys = keys
         self.intake = Intake(self.accept, spool, clock, observer)
         self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
         self.receive = self._receive(bounds)
@@ -183,6 +182,7 @@ class Engine:
             commits_in_flight=bounds.commits_in_flight,
             gather_s=bounds.accept_gather_s,
             before_commit=self.recorder.hurry,
+            buckets=self._buckets,
         )
 
     def _deliver(self, bounds: Limits, tokens: Tokens) -> Deliver:
@@ -205,11 +205,12 @@ class Engine:
         )
 
     def _receive(self, bounds: Limits) -> Receive:
+        more = (self.ids, self.clock, self.observer, self._buckets)
         return Receive(
             self.store,
             self.registry,
             self.intake,
-            Admission(self.store, self.registry, self.intake, self.rejections, self.ids, self.clock, self.observer),
+            Admission(self.store, self.registry, self.intake, self.rejections, *more),
             ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
             self.awaited,
             self.keys,
