@@ -100,19 +100,7 @@ class Program:
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
         self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
-        networks = Networks(settings.allow_networks)
-        http = HttpSender(
-            networks,
-            self.clock,
-            https_only=settings.https_only,
-            version=__version__,
-            origin=origin_of(self.public_url),
-            ourselves=Ourselves(self.public_url, self.addresses),
-            ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
-        )
-        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
-        to_brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
-        senders: Mapping[str, Sender] = {http.kind: http, **to_brokers}
+        http, senders = self._senders()
         node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
         self.brokers = Brokers(http, settings.ca_file, self.clock, node)
         if settings.failpoint:
@@ -158,6 +146,22 @@ class Program:
             shared=settings.on_postgres,
             delivers=settings.role != "api",
         )
+
+    def _senders(self) -> tuple[HttpSender, Mapping[str, Sender]]:
+        """The sender of HTTP, and one for each kind of endpoint, itself among them."""
+        settings = self.settings
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        http = HttpSender(
+            Networks(settings.allow_networks),
+            self.clock,
+            https_only=settings.https_only,
+            version=__version__,
+            origin=origin_of(self.public_url),
+            ourselves=Ourselves(self.public_url, self.addresses),
+            ca_file=ca_file,
+        )
+        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        return http, {http.kind: http, **brokers}
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""
