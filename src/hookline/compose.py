@@ -32,7 +32,7 @@ from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database
+from hookline.databases import database, spool_of
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -52,7 +52,6 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
-from hookline.spools import spool_of
 from hookline.version import __version__
 from hookline.web.address_rate import AddressRate
 from hookline.web.app import build_app, build_worker_app
