@@ -53,9 +53,11 @@ class Split(Server):
 
     def __init__(self, folder: Path, core: int | None, workers: int, **more: str) -> None:
         self.workers: list[Server] = []
-        super().__init__(folder, core, role="api", **more)
+        python = sys.executable
+        super().__init__(folder, core, python=python, source=None, role="api", **more)
         for n in range(workers):
-            self.workers.append(Server(folder / f"worker-{n}", core, role="worker", **more))
+            place = folder / f"worker-{n}"
+            self.workers.append(Server(place, core, python=python, source=None, role="worker", **more))
 
     def cpu_parts(self) -> tuple[float, float]:
         """Of all of them."""

@@ -23,10 +23,11 @@ import uvloop
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
-from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
+from hookline.adapters.observers.prometheus import CacheGauges, Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
@@ -39,6 +40,7 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
@@ -53,7 +55,7 @@ from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
 from hookline.version import __version__
-from hookline.web.address_rate import AddressRate
+from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
@@ -94,6 +96,7 @@ class Program:
         self.database = database(settings)
         self._key, self.key_created = ("", False) if settings.role == "worker" else operator_key(settings)
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
+        self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         networks = Networks(settings.allow_networks)
         http = HttpSender(
@@ -130,10 +133,12 @@ class Program:
                 shared=settings.on_postgres,
                 delivers=settings.role != "api",
             ),
-            KeptKeys(http.fetch, self.clock),
+            KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
+            self.caching.buckets,
         )
         self.metrics.local = self.engine.intake.gauges
+        self.reads = Reads(self.caching.cache, self.clock, standing(self.engine.registry, self.engine.follow))
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -218,6 +223,8 @@ class Program:
         ended = await self.engine.stop(settings.grace_s)
         if self._own_front is not None:
             await self._own_front.stop(grace_s=1.0)
+        self.observer.fact("cache_used", queries_saved=self.reads.queries_saved, **self.caching.counts())
+        await self.caching.close()
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -251,6 +258,7 @@ class Program:
             engine.ids,
             notify,
             self.observer,
+            self.reads,
         )
         app = build_app(
             authority=authority,
@@ -283,6 +291,7 @@ class Program:
             receiver=engine.receive,
             proxies=proxies,
             public_url=self.settings.public_url.rstrip("/"),
+            reads=self.reads,
         )
         rate = self.settings.address_rate
         return Front(
@@ -294,8 +303,11 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else AddressRate(*rate, self.clock.monotonic_s),
+            address_rate=None if rate is None else self._address_rate(*rate),
         )
+
+    def _address_rate(self, n: int, per_s: float) -> AddressRate:
+        return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
@@ -330,7 +342,20 @@ class Program:
             hints_dropped=self.engine.queue.dropped,
             stream_readers=self.live.readers,
             stream_cut_offs=self.live.cut_offs,
+            cache=self._cache_gauges(),
             workers=1 if self.engine.follow is None else self.engine.follow.workers,
+        )
+
+    def _cache_gauges(self) -> CacheGauges:
+        cache = self.caching.cache
+        counts = cache.counts
+        return CacheGauges(
+            hits=counts.hits,
+            misses=counts.misses,
+            evictions=cache.evictions,
+            errors=counts.errors,
+            bypassed=counts.bypassed,
+            queries_saved=self.reads.queries_saved,
         )
 
 

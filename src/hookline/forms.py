@@ -83,15 +83,6 @@ def boolean() -> Form:
     return Form("true or false", parse)
 
 
-def not_here(what: str) -> Form:
-    """A setting whose part is not built yet: only empty."""
-
-    def parse(_: str) -> str:
-        raise ValueError(f"this version has no {what} yet")
-
-    return Form("empty", parse)
-
-
 def parse_host(text: str) -> str:
     """An address to listen on, or a name for one."""
     if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,255}", text):
@@ -160,10 +151,39 @@ def _check_postgres(url: str) -> None:
         raise ValueError("it names no database")
 
 
+def parse_cache(text: str) -> str:
+    """Where what is known already is kept."""
+    if text.lower() == "memory":
+        return "memory"
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("redis", "rediss", "memcached") or not text.isprintable() or " " in text:
+        raise ValueError
+    if parts.query or parts.fragment:
+        raise ValueError("it has a query or a fragment")
+    for server in parts.netloc.rpartition("@")[2].split(","):
+        one = urllib.parse.urlsplit("//" + server)
+        if not one.hostname:
+            raise ValueError("it names no server")
+        _ = one.port  # ValueError when it is none
+    if parts.scheme != "memcached" and "," in parts.netloc:
+        raise ValueError("it names several servers; only memcached can")
+    if parts.scheme == "memcached" and (parts.path.strip("/") or (parts.username and not parts.password)):
+        raise ValueError("memcached://host:port is expected, with user:password@ before it if need be")
+    return text
+
+
+CACHE: Final = Form("memory, redis://host:port/0, rediss://… or memcached://host:port,host:port", parse_cache)
+
+
 def parse_queue(text: str) -> str:
     """A broker's URL, checked."""
     parse_broker_address(text)
     return text
+
+
+QUEUE: Final = Form(
+    "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port", parse_queue
+)
 
 
 def parse_instance(text: str) -> str:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
 
 from hookline.forms import (
+    CACHE,
     PROCESSES,
+    QUEUE,
     SECRET_KEY_BYTES,
     Form,
     Knob,
     boolean,
     is_postgres,
-    not_here,
     number,
     one_of,
     parse_api_key,
@@ -33,7 +34,6 @@ from hookline.forms import (
     parse_instance,
     parse_networks,
     parse_public_url,
-    parse_queue,
     parse_rate,
     parse_secret_keys,
     whole,
@@ -98,16 +98,9 @@ class Settings:
         ),
     ] = ""
     queue: Annotated[
-        str,
-        Knob(
-            Form(
-                "redis[s]://, nats:// or tls:// (NATS), amqp[s]://, kafka[s]://, with user:password@host:port",
-                parse_queue,
-            ),
-            "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does",
-        ),
+        str, Knob(QUEUE, "on PostgreSQL: a broker that tells the other processes what is due; empty: PostgreSQL does")
     ] = ""
-    cache: Annotated[str, Knob(not_here("cache server"), "a shared cache; empty: memory")] = ""
+    cache: Annotated[str, Knob(CACHE, "where what is known is kept; a server is for all processes; empty: memory")] = ""
     public_url: Annotated[
         str,
         Knob(
@@ -210,11 +203,7 @@ class Settings:
     ] = "auto"
     drain_s: Annotated[
         float,
-        Knob(
-            number(0, 600),
-            "at a stop: not ready but still accepting, for so long; on PostgreSQL 5 unless it is set",
-            "seconds",
-        ),
+        Knob(number(0, 600), "at a stop: not ready but accepting, so long; on PostgreSQL 5 unless set", "seconds"),
     ] = 0.0
     grace_s: Annotated[
         float, Knob(number(65, 3600), "at a stop: attempts in flight may end, for so long", "seconds")

@@ -17,6 +17,7 @@ from tests.acceptance.receiver import Hit, Receiver
 from tests.servers.postgres import Postgres, serving
 
 WITHIN_S = 1.0
+SIGNING = "whsec_of_a_provider_0123456789"
 
 
 @pytest.fixture(scope="module")
@@ -76,5 +77,6 @@ def test_a_change_is_known_everywhere_within_a_second(cluster: Cluster, receiver
     assert [hit.id for hit in receiver.came(moved, 1)] == [held["id"]]
     assert len(receiver.hits(url)) == 2
 
-    one.post("/v1/sources", {"name": "shop", "verifier": "none", "config": {}}, status=201)
-    until(lambda: other.raw("/in/shop", b"{}", "application/json").status_code == 202, wait_s=WITHIN_S)
+    assert other.raw("/in/shop", b"{}", "application/json").status_code == 404
+    one.post("/v1/sources", {"name": "shop", "verifier": "stripe", "config": {"secret": SIGNING}}, status=201)
+    until(lambda: other.raw("/in/shop", b"{}", "application/json").status_code == 401, wait_s=WITHIN_S)

@@ -20,7 +20,7 @@ LAYERS = (
     "ports",
     "flow",
     "adapters|web|testing|sdk",
-    "queues",
+    "caches|queues",
     "databases",
     "compose",
     "processes",
@@ -28,11 +28,12 @@ LAYERS = (
     "__main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
-SIBLINGS = ("stores", "queues", "senders", "keys", "observers")
+SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers")
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",
-    "redis": "hookline.adapters.queues.redis",
+    "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis"),
+    "emcache": "hookline.adapters.caches.memcached",
     "nats": "hookline.adapters.queues.nats",
     "aio_pika": "hookline.adapters.queues.rabbitmq",
     "aiormq": "hookline.adapters.queues.rabbitmq",
@@ -85,7 +86,7 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     assert {
         reader
         for reader in readers
-        if part(reader) not in ("compose", "databases", "queues", "processes", "cli", "settings", "key_files")
+        if part(reader) not in ("compose", "caches", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 

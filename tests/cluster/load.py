@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from tests.crash.load import Count, Endpoint, count, unsteady
 from tests.crash.receivers import QUICK, Journaling
 
 SETTLED_S = 180.0
+_FIRST = itertools.count(1000, 1000)
+"""Numbers of publishers, which are in their events' ids: what another load published is known."""
 
 
 class Slim(Journaling):
@@ -35,8 +38,8 @@ class Load:
         self._began_s = 0.0
         kinds = {"many": many, "some": some}
         self.publishers = {
-            kind: Publishers(fleet.entrance, f"{name}.{kind}", count=count, first=100 * n, fill_bytes=300)
-            for n, (kind, count) in enumerate(kinds.items())
+            kind: Publishers(fleet.entrance, f"{name}.{kind}", count=count, first=next(_FIRST), fill_bytes=300)
+            for kind, count in kinds.items()
         }
         self.steady = self._subscribe(f"{name}.*", seed, failures=0.0)
         self.unsteady = self._subscribe(f"{name}.some", seed + 1, failures=0.05)
@@ -74,7 +77,7 @@ class Load:
             publishers.stop(120.0)
         seconds = time.monotonic() - self._began_s
         stats = settled(self._fleet.entrance, SETTLED_S)
-        return Outcome(self, seconds, stats)
+        return Outcome(self, seconds, time.monotonic() - self._began_s - seconds, stats)
 
     def give_up(self) -> None:
         """End whatever is left."""
@@ -86,7 +89,7 @@ class Load:
 class Outcome:
     """What the journals of both sides say when all is quiet."""
 
-    def __init__(self, load: Load, seconds: float, stats: dict[str, int]) -> None:
+    def __init__(self, load: Load, seconds: float, settled_s: float, stats: dict[str, int]) -> None:
         many, some = (load.publishers[kind].journal for kind in ("many", "some"))
         both = Journal(meant=many.meant | some.meant, acked=many.acked | some.acked)
         self.parts = [count(both, [load.steady]), count(some, [load.unsteady, load.ordered])]
@@ -94,7 +97,7 @@ class Outcome:
         self.hasty = many.hasty + some.hasty
         self.events = len(both.acked)
         self.unacknowledged = set(both.meant) - set(both.acked)
-        self.rate = self.events / seconds
+        self.seconds, self.settled_s = seconds, settled_s
         self.stuck = sum(stats["open"].values())  # type: ignore[attr-defined]
 
     def _all(self, name: str) -> list[object]:
@@ -120,7 +123,8 @@ class Outcome:
     def rows(self) -> Iterable[tuple[str, str]]:
         """For the table."""
         delivered = sum(part.delivered for part in self.parts)
-        yield "events acknowledged", f"{self.events:,} ({self.rate:,.0f}/s)"
+        yield "events acknowledged", f"{self.events:,} in {self.seconds:.0f} s ({self.events / self.seconds:,.0f}/s)"
+        yield "until nothing was open", f"{self.settled_s:.0f} s more"
         yield "deliveries", f"{delivered:,}"
         yield "answers to publishers", ", ".join(f"{s or 'none'}: {n:,}" for s, n in sorted(self.statuses.items()))
         for name, found in self.counts.items():

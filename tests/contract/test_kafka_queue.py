@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import cached_property
 
 import pytest
 from tests.contract.broker_faults import BrokerFaults, own_address
@@ -53,9 +54,9 @@ class KafkaFaults(BrokerFaults):
         """Its name."""
         return f"{self.address.name}-due"
 
-    @property
+    @cached_property
     def administrator(self) -> AdminClient:
-        """A client beside the queues'."""
+        """A client beside the queues'. Kept: what it promises comes only while it is there."""
         return AdminClient({"bootstrap.servers": self.server.address, "log_level": 0})
 
     def ends(self) -> list[confluent_kafka.TopicPartition]:

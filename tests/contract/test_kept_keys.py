@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.flow.rig import SilentObserver
 
+from hookline.adapters.caches.memory import MemoryCache
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys import system_roots
 from hookline.adapters.keys.kept import ENTRIES_MAX, FAILURE_S, FLIGHTS_MAX, GROUP_FLIGHTS_MAX, KeptKeys
 from hookline.adapters.senders.fetch import ANSWER_BYTES_MAX
 from hookline.adapters.senders.http import HttpSender
 from hookline.core.address import Networks
+from hookline.core.secret import Keyring
 from hookline.core.verifiers.certificates import SYSTEM_ROOTS, SYSTEM_ROOTS_URL
 from hookline.core.verifiers.verdict import Fetch, Fetched
+from hookline.flow.guarded_cache import GuardedCache
 from hookline.testing.answers import hang, reply
 from hookline.testing.clock import ToldClock
 from hookline.testing.keys_contract import *  # noqa: F403  the suite is the tests of this module
@@ -196,4 +200,71 @@ async def test_the_machines_own_authorities_are_no_address() -> None:
     found = await keys.fetch(Fetch(SYSTEM_ROOTS, SYSTEM_ROOTS_URL), within_s=10.0, group="default")
     assert found == system_roots.answer()
     assert found.status == 0 or b"-----BEGIN CERTIFICATE-----" in found.body
+    await keys.close()
+
+
+# ------------------------------------------------------------------------------------------ shared with others
+
+
+@pytest.fixture
+def shared(clock: ToldClock) -> GuardedCache:
+    """A cache that several processes have."""
+    return GuardedCache(MemoryCache(clock), clock, SilentObserver(), Keyring([b"k" * 32]))
+
+
+async def _settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_one_fetched_another_finds(told: _Told, clock: ToldClock, shared: GuardedCache) -> None:
+    """Processes that share a cache fetch once, and none keeps it longer than who fetched it."""
+    one, other = KeptKeys(told, clock, shared), KeptKeys(told, clock, shared)
+    fetch = Fetch("n", "https://keys.example/1", keep_s=60.0)
+    first = await one.fetch(fetch, within_s=1.0, group="a")
+    await _settled()
+    clock.advance(40)
+    assert await other.fetch(fetch, within_s=1.0, group="b") == first
+    assert told.count == 1
+    clock.advance(19)
+    assert await other.fetch(fetch, within_s=1.0, group="b") == first
+    assert told.count == 1
+    clock.advance(2)
+    await other.fetch(fetch, within_s=1.0, group="b")
+    assert told.count == 2
+    await one.close()
+    await other.close()
+
+
+async def test_only_what_may_be_kept_is_shared(told: _Told, clock: ToldClock, shared: GuardedCache) -> None:
+    """Failures, and what is for one request alone, every process finds out for itself; a secret names another fetch."""
+    one, other = KeptKeys(told, clock, shared), KeptKeys(told, clock, shared)
+    token = Fetch("token", "https://keys.example/t", "POST", (("authorization", "Basic YTpi"),), b"grant")
+    for fetch in (Fetch("n", "https://keys.example/1", keep_s=0.0), token):
+        for keys in (one, other):
+            told.status = 500 if fetch is token else 200
+            await keys.fetch(fetch, within_s=1.0, group="a")
+            await _settled()
+    assert told.count == 4
+    told.status = 200
+    clock.advance(FAILURE_S)
+    await one.fetch(token, within_s=1.0, group="a")
+    await _settled()
+    stranger = Fetch("token", "https://keys.example/t", "POST", (("authorization", "Basic YTpj"),), b"grant")
+    await other.fetch(stranger, within_s=1.0, group="a")
+    assert told.count == 6
+    await one.close()
+    await other.close()
+
+
+async def test_keys_are_fetched_where_the_cache_is_away(told: _Told, clock: ToldClock) -> None:
+    """A cache that fails is as one that has nothing."""
+    server = MemoryCache(clock)
+    await server.close()
+    keys = KeptKeys(told, clock, GuardedCache(server, clock, SilentObserver(), Keyring([b"k" * 32])))
+    fetch = Fetch("n", "https://keys.example/1", keep_s=60.0)
+    assert (await keys.fetch(fetch, within_s=1.0, group="a")).status == 200
+    await _settled()
+    assert (await keys.fetch(fetch, within_s=1.0, group="a")).status == 200
+    assert told.count == 1
     await keys.close()

@@ -123,16 +123,17 @@ class Publishers:
         try:
             connection.request("POST", "/v1/events", body, headers)
             answer = connection.getresponse()
-            told = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, json.JSONDecodeError):
+            text = answer.read()
+        except (OSError, http.client.HTTPException):
             journal.statuses[0] += 1
             return False
         journal.statuses[answer.status] += 1
         if answer.status == 202:
-            journal.acked[identifier] = told["id"]
+            journal.acked[identifier] = json.loads(text)["id"]
             journal.last_acked_s = time.monotonic()
             return True
-        journal.codes[told["code"]] += 1
+        ours = "json" in answer.headers.get("content-type", "")  # a proxy's own refusals have no code
+        journal.codes[json.loads(text)["code"] if ours else ""] += 1
         if answer.status == 503 and not int(answer.headers.get("retry-after", "0")) > 0:
             journal.hasty.append(answer.status)
         return False

@@ -15,7 +15,7 @@ from tests.acceptance.program import free_port, needs
 
 ANSWER_S = 2
 """A node that has not begun to answer a publish by then is passed over."""
-AWAY_S = 10
+AWAY_S = 8
 """It gets nothing for so long, then one request that tries it."""
 CONFIGURATION = """\
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log warn;

@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from hookline.adapters.caches.memory import MemoryCache
 from hookline.adapters.stores.sqlite import SqliteStore
 from hookline.core import ids
 from hookline.core.attempt import Exchange, Kind, Outcome, Timing
@@ -29,9 +30,11 @@ from hookline.flow.confirm import Confirm
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
+from hookline.flow.guarded_cache import GuardedCache
 from hookline.flow.key_guard import KeyGuard
 from hookline.flow.keys import Keys
 from hookline.flow.quarantine import Quarantine
+from hookline.flow.reads import Reads, standing
 from hookline.flow.registry import Registry
 from hookline.flow.replay_steps import Steps
 from hookline.flow.replay_worker import ReplayWorker
@@ -188,6 +191,7 @@ def services(
     steps = Steps(store, registry, lambda event: matches(event, registry), maker)
     worker = ReplayWorker(store, registry, steps, notify, lambda _: None, clock, observer)
     guard = KeyGuard(store, clock)
+    reads = Reads(GuardedCache(MemoryCache(clock), clock, observer), clock, standing(registry, None))
     return (
         registry,
         maker,
@@ -206,8 +210,9 @@ def services(
             "guard": guard,
             "replays": Replays(store, catalogue, steps, worker, maker, clock),
             "deliveries": Deliveries(
-                store, registry, catalogue, lambda event: matches(event, registry), maker, notify, observer
+                store, registry, catalogue, lambda event: matches(event, registry), maker, notify, observer, reads
             ),
+            "reads": reads,
         },
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from collections.abc import Callable
 from typing import Final
 
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
-from hookline.core.quota import burst_of, take
+from hookline.core.quota import burst_of, overdrawn_ms_max, take
 
+MakeBuckets = Callable[[str], "Buckets"]
+"""Makes the buckets of a kind (`tenants`, `keys`, …): this process's own, or its view of shared ones."""
 BUCKETS_MAX: Final = 65_536
 _LOOKED_AT: Final = 2
 _NETWORK_BITS: Final = 64
@@ -34,14 +37,13 @@ class Buckets:
         """Take `count` tokens, at most the burst, and return 0.0; or take none and return in how many seconds they
         will be there."""
         tats = self._tats
-        before_ms = tats.pop(name, 0.0)
+        before_ms = min(tats.pop(name, 0.0), now_ms + overdrawn_ms_max(rate))
         taken, tat_ms, _ = take(before_ms, now_ms, rate, count)
         if taken < count:
             tats[name] = before_ms
             interval_ms = rate.per_s * 1000.0 / rate.n
-            burst = burst_of(rate)
-            ahead_ms = min(max(before_ms - now_ms, 0.0), burst * interval_ms)
-            return max(0.001, ahead_ms - (burst - count) * interval_ms) / 1000.0
+            ahead_ms = max(before_ms - now_ms, 0.0)
+            return max(0.001, ahead_ms - (burst_of(rate) - count) * interval_ms) / 1000.0
         tats[name] = tat_ms
         if not before_ms:
             self._forget(now_ms)
@@ -56,10 +58,21 @@ class Buckets:
                 return
             del tats[oldest]
 
+    def used_until(self, name: object, tat_ms: float) -> None:
+        """Others used the same bucket: it is as far ahead of its time as this says, or as it was. Unless it is
+        forgotten, then it stays so."""
+        if self._tats.get(name, tat_ms) < tat_ms:
+            self._tats[name] = tat_ms
+
     def give_back(self, name: object, rate: RateSpec, count: int = 1) -> None:
         """What was just taken was not used."""
         if name in self._tats:
             self._tats[name] -= count * rate.per_s * 1000.0 / rate.n
+
+
+def own(_kind: str) -> Buckets:
+    """Buckets that nobody else takes of."""
+    return Buckets()
 
 
 def too_many(detail: str, wait_s: float) -> Refusal:

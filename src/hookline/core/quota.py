@@ -8,6 +8,7 @@ from hookline.core.endpoint import RateSpec
 
 _ROUNDING = 1e-6
 _SHARES = 8
+_OVERDRAWN_MIN = 64
 
 
 def burst_of(rate: RateSpec) -> int:
@@ -33,6 +34,24 @@ def take(tat_ms: float, now_ms: float, rate: RateSpec, want: int) -> tuple[int, 
     if there - taken + _ROUNDING >= 1:
         wait_ms = 0.0
     return taken, now_ms + ahead_ms, wait_ms / 1000.0
+
+
+def overdrawn_ms_max(rate: RateSpec) -> float:
+    """How far ahead of its time a bucket may be, in ms: empty, and one burst below that, or 64 tokens."""
+    burst = burst_of(rate)
+    return (burst + max(burst, _OVERDRAWN_MIN)) * rate.per_s * 1000.0 / rate.n
+
+
+def charge(tat_ms: float, now_ms: float, rate: RateSpec, count: int) -> float:
+    """The number of a bucket (see `take`) after `count` tokens of it were used, whether or not they were there.
+
+    What several parties took of their own views of one bucket is counted like this afterwards: the bucket falls below
+    empty, as far as `overdrawn_ms_max`, and nobody takes anything until that is made up for.
+    """
+    assert count >= 0
+    limit_ms = overdrawn_ms_max(rate)
+    ahead_ms = min(max(tat_ms - now_ms, 0.0), limit_ms)
+    return now_ms + min(ahead_ms + count * rate.per_s * 1000.0 / rate.n, limit_ms)
 
 
 def share(cap: int, limit: int, in_use: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Final
 
@@ -107,6 +108,10 @@ class Keyring:
     def tokens(self, purpose: bytes) -> Tokens:
         """Tokens of one kind, made with the first key and read with all of them."""
         return Tokens(self._keys, purpose)
+
+    def derived(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for one purpose, made of the key that seals now."""
+        return hmac.digest(self._keys[0], purpose, hashlib.sha256)
 
     def is_current(self, sealed: bytes) -> bool:
         """Whether it was sealed with the key that seals now."""

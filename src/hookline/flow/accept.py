@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from hookline.core.buckets import MakeBuckets, own
 from hookline.core.delivery import State
 from hookline.core.errors import CommitUnknown, DataError, Refusal, StaleRegistry, StoreUnavailable
 from hookline.core.ids import IdMaker, delivery_id
@@ -56,6 +57,7 @@ class Accept:
         commits_in_flight: int = 1,
         gather_s: float = 0.0,
         before_commit: Callable[[], None] | None = None,
+        buckets: MakeBuckets = own,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -63,7 +65,7 @@ class Accept:
         self._clock = clock
         self._observer = observer
         self._prepare = Prepare(registry, ids, observer, strict=strict, dedupe_s=dedupe_s).request
-        self._rates = PublishRates(registry.events_rates, clock)
+        self._rates = PublishRates(registry.events_rates, clock, buckets)
         self._rated = registry.events_rates
         self._dedupe_s = dedupe_s
         self._lease: Lease = hand_off.lease

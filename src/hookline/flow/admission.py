@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from hookline.core import ids
-from hookline.core.buckets import Buckets, network_of, too_many
+from hookline.core.buckets import MakeBuckets, network_of, own, too_many
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.event import TENANT_DEFAULT
@@ -70,6 +70,7 @@ class Admission:
         id_maker: IdMaker,
         clock: Clock,
         observer: Observer,
+        buckets: MakeBuckets = own,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -78,8 +79,8 @@ class Admission:
         self._ids = id_maker
         self._clock = clock
         self._observer = observer
-        self._of_sources = Buckets()
-        self._of_addresses = Buckets()
+        self._of_sources = buckets("sources")
+        self._of_addresses = buckets("addresses of sources")
 
     def admit(self, call: Call, size_bytes: int) -> Source:
         """The source that a request may come in by, as far as its head says; `size_bytes` as it announces itself.

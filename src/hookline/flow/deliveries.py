@@ -17,6 +17,7 @@ from hookline.core.ids import IdMaker
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.endpoints import Notify
 from hookline.flow.reading import read_optional
+from hookline.flow.reads import Reads
 from hookline.flow.registry import Registry
 from hookline.ports.observer import Observer
 from hookline.ports.store import Counts, DeliveryRow, NewDelivery, Page, Query, Store
@@ -66,6 +67,7 @@ class Deliveries:
         ids_maker: IdMaker,
         notify: Notify,
         observer: Observer,
+        reads: Reads | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -74,6 +76,7 @@ class Deliveries:
         self._ids = ids_maker
         self._notify = notify
         self._observer = observer
+        self._reads = reads or Reads(None)
 
     async def events(self, query: Query) -> Page[Event]:
         """A page of events, newest first."""
@@ -89,7 +92,12 @@ class Deliveries:
     async def erase(self, tenant: str, event_id: bytes) -> Event:
         """Erase an event's payload for ever; its open deliveries are discarded, its books stay. Erasing twice is no
         error. Raises `Conflict` while a delivery of it is in flight."""
-        discarded = await self._store.erase(tenant, event_id)
+        await self._reads.forget_event(tenant, event_id)
+        try:
+            discarded = await self._store.erase(tenant, event_id)
+        finally:
+            # Also when it failed: by then the payload may be gone, and what was read meanwhile must not stay.
+            await self._reads.forget_event(tenant, event_id)
         if discarded:
             self._observer.closed("discarded", discarded)
         return await self.event(tenant, event_id)

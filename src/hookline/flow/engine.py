@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hookline.core.buckets import MakeBuckets, own
 from hookline.core.confirm import PURPOSE, Tokens
 from hookline.core.consent import CALLBACK_PURPOSE
 from hookline.core.endpoint import Endpoint
@@ -111,9 +112,11 @@ class Engine:
         limits: Limits | None = None,
         keys: Keys | None = None,
         spool: Spool | None = None,
+        buckets: MakeBuckets = own,
     ) -> None:
         """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
         keeps requests of sources that ask for it while the store is away."""
+        self._buckets = buckets
         bounds = limits or Limits()
         self.store = store
         self.senders = dict(senders)
@@ -123,7 +126,7 @@ class Engine:
         self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
-        self.key_guard = KeyGuard(store, clock, observer)
+        self.key_guard = KeyGuard(store, clock, observer, buckets)
         self.report = Report(store, self.registry, self.ids)
         self.delivers = bounds.delivers
         self.wake = Wake(clock, self._tenant_of) if self.delivers else Elsewhere(clock, self._tenant_of, queue)
@@ -183,6 +186,7 @@ class Engine:
             commits_in_flight=bounds.commits_in_flight,
             gather_s=bounds.accept_gather_s,
             before_commit=self.recorder.hurry,
+            buckets=self._buckets,
         )
 
     def _deliver(self, bounds: Limits, tokens: Tokens) -> Deliver:
@@ -205,11 +209,12 @@ class Engine:
         )
 
     def _receive(self, bounds: Limits) -> Receive:
+        more = (self.ids, self.clock, self.observer, self._buckets)
         return Receive(
             self.store,
             self.registry,
             self.intake,
-            Admission(self.store, self.registry, self.intake, self.rejections, self.ids, self.clock, self.observer),
+            Admission(self.store, self.registry, self.intake, self.rejections, *more),
             ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
             self.awaited,
             self.keys,

@@ -47,12 +47,19 @@ class Follow:
         self._healths_s = float("-inf")
         self.workers = 1
         """Living processes that deliver."""
+        self.erasures = 0
+        """How many erasures of events had begun when we looked last."""
+        self._looked_s = float("-inf")
         self.first = False
         """Whether this process is the one of them that does what one is enough for."""
 
     def soon(self) -> None:
         """Somebody says that the configuration changed: look now."""
         self._wanted.set()
+
+    def knows(self, within_s: float) -> bool:
+        """Whether what is known here of configuration and erasures is at most so old."""
+        return self._clock.monotonic_s() - self._looked_s <= within_s
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -69,11 +76,13 @@ class Follow:
 
     async def once(self) -> None:
         """Look once. Raises `StoreUnavailable`."""
+        looked_s = self._clock.monotonic_s()
         pulse = await self._store.pulse()
         self.workers, self.first = pulse.workers, pulse.first
         self._deliver.workers = pulse.workers
         if pulse.registry_version > self._registry.version:
             await self._registry.refresh()
+        self.erasures, self._looked_s = pulse.erasures, looked_s
         now_s = self._clock.monotonic_s()
         if now_s - self._healths_s >= HEALTHS_EVERY_S:
             self._healths_s = now_s

@@ -1,7 +1,7 @@
 """What is asked of an issued key beyond that it is known: its end and its rates; and when it was last used.
 
-Rates are held in memory, by this process. Uses are noted in memory and written together, so `last_used_at` is true to
-within `FLUSH_S`.
+Rates are held in memory, by this process, or shared with others through the cache. Uses are noted in memory and written
+together, so `last_used_at` is true to within `FLUSH_S`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hookline.core.api_key import Key
-from hookline.core.buckets import Buckets, network_of, too_many
+from hookline.core.buckets import MakeBuckets, network_of, own, too_many
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import StoreUnavailable
 from hookline.ports.clock import Clock
@@ -23,12 +23,14 @@ FLUSH_S: Final = 10.0
 class KeyGuard:
     """Asked at every request of an issued key."""
 
-    def __init__(self, store: Store, clock: Clock, observer: Observer | None = None) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, observer: Observer | None = None, buckets: MakeBuckets = own
+    ) -> None:
         self._store = store
         self._clock = clock
         self._observer = observer
-        self._of_keys = Buckets()
-        self._of_addresses = Buckets()
+        self._of_keys = buckets("keys")
+        self._of_addresses = buckets("addresses of keys")
         self.noted: dict[bytes, int] = {}
         """When each key was first used since the last flush, ms since 1970; one and the same object."""
 

@@ -1,10 +1,11 @@
-"""How fast a tenant may publish: a bucket for each tenant with a rate, in events. In memory, of this process."""
+"""How fast a tenant may publish: a bucket for each tenant with a rate, in events; of this process, or shared with
+others through the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hookline.core.buckets import Buckets, too_many
+from hookline.core.buckets import MakeBuckets, own, too_many
 from hookline.core.endpoint import RateSpec
 from hookline.core.errors import Refusal
 from hookline.core.quota import burst_of
@@ -14,10 +15,10 @@ from hookline.ports.clock import Clock
 class PublishRates:
     """The buckets. `rates` are those of the tenants that have one; it may change while in use."""
 
-    def __init__(self, rates: Mapping[str, RateSpec], clock: Clock) -> None:
+    def __init__(self, rates: Mapping[str, RateSpec], clock: Clock, buckets: MakeBuckets = own) -> None:
         self._rates = rates
         self._clock = clock
-        self._buckets = Buckets()
+        self._buckets = buckets("tenants")
 
     def take(self, tenant: str, events: int) -> None:
         """Count all events of a request, or none of them.

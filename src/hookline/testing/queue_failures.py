@@ -28,6 +28,8 @@ PUBLISH_S_MAX: Final = 0.1
 CLOSE_S_MAX: Final = 6.0
 STALL_S: Final = 8.0
 """Longer than the brokers' heartbeat of 5 s."""
+FILLED_BY: Final = 487
+"""No round number: a broker that cuts by whole blocks is found out."""
 SPREAD_MAX: Final = 0.1
 _NUMBERS: Final = itertools.count(1)
 
@@ -264,9 +266,9 @@ class TestQueueFailures:
         try:
             while sent < faults.kept_max + 2 * MESSAGES_BUFFERED_MAX:
                 dropped = publisher.dropped
-                for _ in range(MESSAGES_BUFFERED_MAX // 2):
+                for _ in range(FILLED_BY):
                     publish_one(publisher)
-                sent += MESSAGES_BUFFERED_MAX // 2 - (publisher.dropped - dropped)
+                sent += FILLED_BY - (publisher.dropped - dropped)
                 await asyncio.sleep(0.03)
                 most = max(most, await faults.length())
             async with asyncio.timeout(HEALS_S_MAX):

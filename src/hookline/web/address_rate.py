@@ -1,6 +1,6 @@
 """A limit per client address: requests over all routes, counted before anybody is asked for a key.
 
-In memory, for this process. IPv6 is counted by /64.
+In memory, for this process, or shared with others through the cache. IPv6 is counted by /64.
 """
 
 from __future__ import annotations
@@ -20,10 +20,18 @@ class AddressRate:
     """A bucket of `n` requests for each address, filled with `n` in `per_s` seconds. `now_s` is a clock that never
     goes back. At most `addresses_max` addresses are held to it at a time."""
 
-    def __init__(self, n: int, per_s: float, now_s: Callable[[], float], addresses_max: int = ADDRESSES_MAX) -> None:
+    def __init__(
+        self,
+        n: int,
+        per_s: float,
+        now_s: Callable[[], float],
+        addresses_max: int = ADDRESSES_MAX,
+        buckets: Buckets | None = None,
+    ) -> None:
+        """`buckets`: shared ones, that have a bound of their own."""
         self._rate = RateSpec(n, per_s)
         self._now_s = now_s
-        self._buckets = Buckets(addresses_max)
+        self._buckets = Buckets(addresses_max) if buckets is None else buckets
 
     def __len__(self) -> int:
         return len(self._buckets)

@@ -17,6 +17,7 @@ from hookline.flow.endpoints import Endpoints
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
 from hookline.flow.quarantine import Quarantine
+from hookline.flow.reads import Reads
 from hookline.flow.replays import Replays
 from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
@@ -73,17 +74,19 @@ def build_app(
     receiver: Receiver | None = None,
     proxies: Proxies | None = None,
     public_url: str = "",
+    reads: Reads | None = None,
 ) -> ASGIApp:
     """The ASGI application. It runs on any server; on `web.server.Front` publishing goes past it."""
     bounds = limits if limits is not None else Limits()
+    reads = reads or Reads(None)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     door = Door(authority, bounds.manage_bytes_max)
     publish_route(app.router, authority, publisher, bounds.publish_bytes_max)
-    event_routes(app.router, door, deliveries)
-    delivery_routes(app.router, door, deliveries)
+    event_routes(app.router, door, deliveries, reads)
+    delivery_routes(app.router, door, deliveries, reads)
     replay_routes(app.router, door, replays)
     endpoint_routes(app.router, door, endpoints)
-    event_type_routes(app.router, door, event_types)
+    event_type_routes(app.router, door, event_types, reads)
     source_routes(app.router, door, sources, quarantine)
     tenant_routes(app.router, door, tenants)
     key_routes(app.router, door, keys)

@@ -15,8 +15,10 @@ from hookline.core.delivery import State
 from hookline.core.errors import NotFound
 from hookline.flow.answers import Answer
 from hookline.flow.deliveries import Deliveries, Replay, Replayed
+from hookline.flow.reads import Reads
 from hookline.ports.store import Query
 from hookline.web.auth import MANAGE, READ, Authority
+from hookline.web.conditional import conditional, encoded
 from hookline.web.door import Door, Visit, answer, client_of, identifier_in_path, read_body, read_parameters
 from hookline.web.errors import response_of
 from hookline.web.operation import operation
@@ -34,6 +36,8 @@ from hookline.web.views import (
 )
 
 _STATES: Final = frozenset(state.word for state in State)
+_FINAL: Final = State.DELIVERED.word
+"""The state that a delivery never leaves."""
 _REASONS: Final = frozenset(REASONS)
 _RANGE: Final = ("limit", "cursor", "since", "until", "type")
 _OF_EVENTS: Final = (*_RANGE, "source", "source_id", "subject")
@@ -92,8 +96,13 @@ def publish_route(router: APIRouter, authority: Authority, publisher: Publisher,
         return response_of(await answered)
 
 
-def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
+def event_routes(router: APIRouter, door: Door, deliveries: Deliveries, reads: Reads) -> None:
     """Looking at events, and replaying one."""
+    _event_looks(router, door, deliveries, reads)
+    _event_deeds(router, door, deliveries)
+
+
+def _event_looks(router: APIRouter, door: Door, deliveries: Deliveries, reads: Reads) -> None:
 
     @router.get(PATH, **operation("List", 200, "EventPage", query=_OF_EVENTS, tag="events"))
     async def list_events(request: Request) -> Response:
@@ -102,23 +111,36 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
         page = await deliveries.events(_query(visit))
         return answer(page_document([event_document(event, payload=False) for event in page.rows], page.next))
 
-    @router.get(_EVENT_PATH, **operation("Look", 200, EventDocument, path=_ONE, tag="events"))
+    @router.get(_EVENT_PATH, **operation("Look", 200, EventDocument, path=_ONE, tagged=True, tag="events"))
     async def get_event(request: Request) -> Response:
         """With its payload, byte for byte."""
         visit = door.enter(request, READ)
-        event = await deliveries.event(visit.tenant, identifier_in_path(request, ids.EVENT))
-        return answer(event_document(event, payload=True))
+        event_id = identifier_in_path(request, ids.EVENT)
+
+        async def make() -> tuple[bytes, bool]:
+            event = await deliveries.event(visit.tenant, event_id)
+            return encoded(event_document(event, payload=True)), not event.erased
+
+        return conditional(request, await reads.event(visit.tenant, event_id, make))
 
     @router.get(_EVENT_PATH + "/payload", **_payload_operation())
     async def get_payload(request: Request) -> Response:
         """The payload alone: its very bytes, with its own content type. 404 when it was erased."""
         visit = door.enter(request, READ)
-        event = await deliveries.event(visit.tenant, identifier_in_path(request, ids.EVENT))
-        if event.erased:
-            raise NotFound("its payload was erased")
-        # Whoever sent the event chose the content type: it must not run as a page of ours.
-        return Response(event.data, headers=_AS_A_FILE | {"content-type": event.content_type})
+        event_id = identifier_in_path(request, ids.EVENT)
 
+        async def make() -> tuple[bytes, bool]:
+            event = await deliveries.event(visit.tenant, event_id)
+            if event.erased:
+                raise NotFound("its payload was erased")
+            return event.content_type.encode() + b"\0" + event.data, True
+
+        content_type, _, data = (await reads.payload(visit.tenant, event_id, make)).partition(b"\0")
+        # Whoever sent the event chose the content type: it must not run as a page of ours.
+        return conditional(request, data, _AS_A_FILE | {"content-type": content_type.decode()})
+
+
+def _event_deeds(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
     @router.delete(
         _EVENT_PATH + "/payload",
         **operation("Erase the payload", 200, EventDocument, path=_ONE, refuses=(409,), tag="events"),
@@ -141,13 +163,18 @@ def event_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
 
 
 def _payload_operation() -> dict[str, Any]:
-    arguments = operation("Look at the payload", 200, None, path=_ONE, tag="events")
+    arguments = operation("Look at the payload", 200, None, path=_ONE, tagged=True, tag="events")
     arguments["responses"][200]["content"] = {"*/*": {"schema": {"description": "As it came, byte for byte"}}}
     return arguments
 
 
-def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
+def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries, reads: Reads) -> None:
     """Looking at deliveries and attempts, retrying, discarding, counting."""
+    _delivery_looks(router, door, deliveries, reads)
+    _delivery_deeds(router, door, deliveries)
+
+
+def _delivery_looks(router: APIRouter, door: Door, deliveries: Deliveries, reads: Reads) -> None:
 
     @router.get("/v1/deliveries", **operation("List", 200, "DeliveryPage", query=_OF_DELIVERIES, tag="deliveries"))
     async def list_deliveries(request: Request) -> Response:
@@ -156,12 +183,17 @@ def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> No
         page = await deliveries.page(_query(visit), visit.given.get("endpoint"))
         return answer(page_document([delivery_document(row) for row in page.rows], page.next))
 
-    @router.get(_DELIVERY_PATH, **operation("Look", 200, DeliveryDocument, path=_ONE, tag="deliveries"))
+    @router.get(_DELIVERY_PATH, **operation("Look", 200, DeliveryDocument, path=_ONE, tagged=True, tag="deliveries"))
     async def get_delivery(request: Request) -> Response:
         """One delivery."""
         visit = door.enter(request, READ)
         delivery_id = identifier_in_path(request, ids.DELIVERY)
-        return answer(delivery_document(await deliveries.get(visit.tenant, delivery_id)))
+
+        async def make() -> tuple[bytes, bool]:
+            row = await deliveries.get(visit.tenant, delivery_id)
+            return encoded(delivery_document(row)), row.state == _FINAL
+
+        return conditional(request, await reads.delivery(visit.tenant, delivery_id, make))
 
     @router.get(_DELIVERY_PATH + "/attempts", **operation("Attempts", 200, "AttemptPage", path=_ONE, tag="deliveries"))
     async def list_attempts(request: Request) -> Response:
@@ -170,6 +202,8 @@ def delivery_routes(router: APIRouter, door: Door, deliveries: Deliveries) -> No
         views = await deliveries.attempts(visit.tenant, identifier_in_path(request, ids.DELIVERY))
         return answer(PageDocument([attempt_document(view) for view in views], None))
 
+
+def _delivery_deeds(router: APIRouter, door: Door, deliveries: Deliveries) -> None:
     @router.post(
         _DELIVERY_PATH + "/retry",
         **operation("Retry", 202, DeliveryDocument, path=_ONE, refuses=(409,), tag="deliveries"),

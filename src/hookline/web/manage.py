@@ -10,7 +10,9 @@ from hookline.core import ids
 from hookline.core.endpoint import EndpointSpec
 from hookline.flow.endpoints import Endpoints, Rotation, SecretView
 from hookline.flow.event_types import EventTypePatch, EventTypes, EventTypeSpec
+from hookline.flow.reads import Reads
 from hookline.web.auth import MANAGE, READ
+from hookline.web.conditional import conditional, encoded
 from hookline.web.door import Door, answer, no_content
 from hookline.web.operation import operation
 from hookline.web.views import (
@@ -132,7 +134,7 @@ def _endpoint_secrets(router: APIRouter, door: Door, endpoints: Endpoints) -> No
         return answer(await endpoints.rotate(visit.tenant, request.path_params["endpoint"], body))
 
 
-def event_type_routes(router: APIRouter, door: Door, event_types: EventTypes) -> None:
+def event_type_routes(router: APIRouter, door: Door, event_types: EventTypes, reads: Reads) -> None:
     """The routes of event types."""
 
     @router.post(
@@ -152,13 +154,21 @@ def event_type_routes(router: APIRouter, door: Door, event_types: EventTypes) ->
         """Current versions, by name."""
         visit = door.enter(request, READ, "limit", "cursor")
         page = await event_types.page(visit.tenant, visit.limit(), visit.cursor())
-        return answer(page_document([event_type_document(row) for row in page.rows], page.next))
+        return conditional(request, encoded(page_document([event_type_document(row) for row in page.rows], page.next)))
 
-    @router.get(_TYPE_PATH, **operation("Look", 200, EventTypeHistoryDocument, path=("name",), tag="event types"))
+    @router.get(
+        _TYPE_PATH,
+        **operation("Look", 200, EventTypeHistoryDocument, path=("name",), tagged=True, tag="event types"),
+    )
     async def get_event_type(request: Request) -> Response:
         """With all its versions."""
         visit = door.enter(request, READ)
-        return answer(event_type_history(await event_types.get(visit.tenant, request.path_params["name"])))
+        name = request.path_params["name"]
+
+        async def make() -> tuple[bytes, bool]:
+            return encoded(event_type_history(await event_types.get(visit.tenant, name))), True
+
+        return conditional(request, await reads.event_type(visit.tenant, name, make))
 
     @router.patch(
         _TYPE_PATH,

@@ -54,6 +54,14 @@ PATH: Final[Mapping[str, str]] = {
     "source": "A source's id, name or own uid",
 }
 
+_ENTITY_TAG: Final = {"description": "The answer's entity tag, a strong one", "schema": {"type": "string"}}
+_IF_NONE_MATCH: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "Entity tags of answers that you have: 304 where one of them still holds",
+    "schema": {"type": "string"},
+}
+
 
 def schema_of(kind: type | str) -> Mapping[str, Any]:
     """A reference to a component by its type, or by the name that `web.document` gives it."""
@@ -71,14 +79,18 @@ def operation(
     body_required: bool = True,
     refuses: Sequence[int] = (),
     tenant: bool = True,
+    tagged: bool = False,
     tag: str,
 ) -> dict[str, Any]:
     """Arguments for a FastAPI route. `says` and `body` name components; `refuses` adds to what every route can
-    answer; `tenant` is False for routes that need no key."""
+    answer; `tenant` is False for routes that need no key; `tagged`: the answer has an entity tag."""
     content = {} if says is None else {"content": {"application/json": {"schema": schema_of(says)}}}
     statuses = {*(_ALWAYS if tenant else _OPEN), *refuses, *((415,) if body else ()), *((404,) if path else ())}
     problem = {"content": {PROBLEM_TYPE: {"schema": schema_of("Problem")}}}
     responses: dict[int, Any] = {status: {"description": "Done", **content}}
+    if tagged:
+        responses[status]["headers"] = {"ETag": _ENTITY_TAG}
+        responses[304] = {"description": "What If-None-Match names still holds", "headers": {"ETag": _ENTITY_TAG}}
     responses.update({s: {"description": _REFUSALS[s], **problem} for s in sorted(statuses)})
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "description": PATH[name], "schema": {"type": "string"}}
@@ -88,6 +100,8 @@ def operation(
         {"name": name, "in": "query", "description": QUERY[name][0], "schema": dict(QUERY[name][1])} for name in query
     )
     extra: dict[str, Any] = {"parameters": parameters}
+    if tagged:
+        parameters.append(_IF_NONE_MATCH)
     if tenant:
         parameters.append({"$ref": "#/components/parameters/HooklineTenant"})
     else:

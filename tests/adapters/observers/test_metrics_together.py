@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -67,16 +68,17 @@ async def test_who_does_not_answer_is_left_out(monkeypatch) -> None:
     monkeypatch.setattr(module, "ANSWER_S_MAX", 0.2)
     good, good_port = await served(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n" + OTHER.encode())
     bad, bad_port = await served(b"HTTP/1.1 503 Busy\r\n\r\nb 1\n")
-    still = await asyncio.start_server(lambda _r, _w: asyncio.sleep(5), "127.0.0.1", 0)
+    still = socket.create_server(("127.0.0.1", 0))  # takes connections, and says nothing
     gone, gone_port = await served(b"")
     gone.close()
     await gone.wait_closed()
-    ports = {"me": 1, "good": good_port, "bad": bad_port, "still": still.sockets[0].getsockname()[1], "gone": gone_port}
+    ports = {"me": 1, "good": good_port, "bad": bad_port, "still": still.getsockname()[1], "gone": gone_port}
     page, content_type = await Together(own(), "me", ports).page("application/openmetrics-text")
     assert content_type.startswith("text/plain")
     assert {line.split('process="')[1].split('"')[0] for line in page.decode().splitlines() if "process=" in line} == {
         "me",
         "good",
     }
-    for server in (good, bad, still):
+    still.close()
+    for server in (good, bad):
         server.close()

@@ -14,6 +14,7 @@ from hookline.adapters.observers.prometheus import (
     DURATION_S,
     ENDPOINTS_MAX,
     LABELS_MAX,
+    CacheGauges,
     Gauges,
     PrometheusObserver,
     _Histogram,
@@ -96,6 +97,21 @@ async def test_gauges_are_asked_for_at_each_scrape() -> None:
     assert found["hookline_x", ()] == 1.5
     assert found["hookline_wal_bytes", ()] == 0
     assert found["hookline_queue_hints_dropped_total", ()] == 0
+
+
+async def test_what_was_asked_of_the_cache_is_counted() -> None:
+    """Hits and misses by use, and what else became of the questions."""
+
+    async def refresh() -> Gauges:
+        return Gauges(
+            cache=CacheGauges({"event": 7}, {"event": 2, "keys": 1}, 3, errors=4, bypassed=5, queries_saved=6)
+        )
+
+    found = await samples(PrometheusObserver(refresh=refresh))
+    assert found["hookline_cache_hits_total", (("use", "event"),)] == 7
+    assert found["hookline_cache_misses_total", (("use", "keys"),)] == 1
+    names = ("evictions", "errors", "bypassed", "queries_saved")
+    assert [found[f"hookline_cache_{name}_total", ()] for name in names] == [3, 4, 5, 6]
 
 
 async def test_a_store_that_fails_costs_no_scrape() -> None:

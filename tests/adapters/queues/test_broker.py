@@ -212,6 +212,20 @@ async def test_what_was_claimed_is_acknowledged() -> None:
     await queue.close()
 
 
+async def test_a_close_sends_what_waits() -> None:
+    """What was published right before a close is with the broker when it ends."""
+    broker = MemoryBroker()
+    queue = BrokerQueue(broker, SystemClock())
+    queue.publish(delivery_ids(1))
+    await asyncio.sleep(0.005)
+    queue.publish(delivery_ids(2))
+    await queue.close()
+    assert [unpacked(broker.messages.get_nowait()) for _ in range(2)] == [
+        tuple(delivery_ids(1)),
+        tuple(delivery_ids(2)),
+    ]
+
+
 async def test_a_driver_that_cannot_be_cancelled_does_not_hinder_a_close() -> None:
     """Publishing, receiving and closing go on though a connect never ends."""
     broker = MemoryBroker()

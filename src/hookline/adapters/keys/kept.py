@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from hookline.adapters.keys import system_roots
 from hookline.core.verifiers.verdict import Fetch, Fetched
+from hookline.ports.cache import Cache
 from hookline.ports.clock import Clock
 
 Get = Callable[[Fetch, float, str], Awaitable[Fetched]]
@@ -25,15 +28,22 @@ FLIGHTS_MAX: Final = 64
 GROUP_FLIGHTS_MAX: Final = 16
 NOTHING: Final = Fetched(0, b"")
 
+CLOCKS_S: Final = 5.0
+"""So much longer than it may be kept may what another process fetched seem to be good, for a clock that differs."""
+_UNTIL_BYTES: Final = 8
 _Name = tuple[str, str, str, tuple[tuple[str, str], ...], bytes]
 
 
 class KeptKeys:
     """Belongs to one event loop. `get` fetches; only how often it is asked is decided here."""
 
-    def __init__(self, get: Get, clock: Clock) -> None:
+    def __init__(self, get: Get, clock: Clock, shared: Cache | None = None) -> None:
+        """`shared`: a cache that raises nothing, where other processes find what this one fetched. Only they who can
+        seal for it can put anything there."""
         self._get = get
         self._clock = clock
+        self._shared = shared
+        self._sharing: set[asyncio.Future[None]] = set()
         self._kept: dict[_Name, tuple[float, Fetched]] = {}
         """Until when, and what; the one kept longest ago first."""
         self._bytes = 0
@@ -81,9 +91,15 @@ class KeptKeys:
         return flight
 
     async def _fly(self, name: _Name, fetch: Fetch, group: str) -> Fetched:
-        found = NOTHING
+        found, keep_s, new = NOTHING, 0.0, False
+        shared = self._shared
         try:
-            found = await self._get(fetch, self._clock.monotonic_s() + FETCH_S_MAX, group)
+            if shared is not None and fetch.keep_s > 0:
+                found, keep_s = await self._found(shared, name, fetch.keep_s)
+            if found is NOTHING:
+                keep_s = min(fetch.keep_s, KEEP_S_MAX)
+                found = await self._get(fetch, self._clock.monotonic_s() + FETCH_S_MAX, group)
+                new = found.status == 200
         finally:
             self._by_group[group] -= 1
             if not self._by_group[group]:
@@ -91,8 +107,27 @@ class KeptKeys:
             if fetch.keep_s > 0:
                 self._flights.pop(name, None)
         if fetch.keep_s > 0:
-            self._keep(name, found, min(fetch.keep_s, KEEP_S_MAX) if found.status == 200 else FAILURE_S)
+            self._keep(name, found, keep_s if found.status == 200 else FAILURE_S)
+            if new and shared is not None:
+                self._share(shared, name, found, keep_s)
         return found
+
+    async def _found(self, shared: Cache, name: _Name, keep_s: float) -> tuple[Fetched, float]:
+        """What another process fetched, and for how long it may still be kept."""
+        found = await shared.get(_key(name))
+        if found is None or len(found) < _UNTIL_BYTES:
+            return NOTHING, 0.0
+        left_s = (int.from_bytes(found[:_UNTIL_BYTES]) - self._clock.wall_ms()) / 1000.0
+        if not 0 < left_s <= min(keep_s, KEEP_S_MAX) + CLOCKS_S:
+            return NOTHING, 0.0
+        return Fetched(200, found[_UNTIL_BYTES:]), left_s
+
+    def _share(self, shared: Cache, name: _Name, found: Fetched, keep_s: float) -> None:
+        """Nobody waits for it."""
+        until = (self._clock.wall_ms() + int(keep_s * 1000)).to_bytes(_UNTIL_BYTES)
+        sharing = asyncio.ensure_future(shared.set(_key(name), until + found.body, keep_s))
+        self._sharing.add(sharing)
+        sharing.add_done_callback(self._sharing.discard)
 
     def _keep(self, name: _Name, found: Fetched, keep_s: float) -> None:
         self._forget(name)
@@ -109,7 +144,11 @@ class KeptKeys:
     async def close(self) -> None:
         """See `ports.keys`."""
         self._closed = True
-        flights = [*self._flights.values(), *self._alone]
+        flights: list[asyncio.Future[Any]] = [*self._flights.values(), *self._alone, *self._sharing]
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+
+
+def _key(name: _Name) -> bytes:
+    return b"keys:" + msgspec.json.encode(name)

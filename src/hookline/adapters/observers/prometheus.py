@@ -36,6 +36,18 @@ DURATION_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 ITEMS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
+class CacheGauges(msgspec.Struct, frozen=True):
+    """What was asked of the cache since the start."""
+
+    hits: Mapping[str, int] = {}
+    """By use."""
+    misses: Mapping[str, int] = {}
+    evictions: int = 0
+    errors: int = 0
+    bypassed: int = 0
+    queries_saved: int = 0
+
+
 class Gauges(msgspec.Struct, frozen=True):
     """What is true at a moment, as the rest of the program tells it for a scrape."""
 
@@ -58,6 +70,7 @@ class Gauges(msgspec.Struct, frozen=True):
     stream_readers: int = 0
     stream_cut_offs: int = 0
     """Since the start."""
+    cache: CacheGauges = CacheGauges()
     more: Mapping[str, float] = {}
     """Further gauges: name without `hookline_` → value."""
 
@@ -206,6 +219,7 @@ class PrometheusObserver(Collector):
         yield from self._collect_counters()
         yield from self._collect_histograms()
         yield from self._collect_gauges()
+        yield from _cache(self._gauges.cache)
 
     def _collect_counters(self) -> Iterator[Metric]:
         yield CounterMetricFamily("hookline_accepted_events", "Events answered with 202.", self._events)
@@ -281,6 +295,18 @@ class PrometheusObserver(Collector):
             yield GaugeMetricFamily(
                 "hookline_wal_bytes", "Size of the SQLite file's write-ahead log.", gauges.wal_bytes
             )
+
+
+def _cache(cache: CacheGauges) -> Iterator[Metric]:
+    yield _counter("hookline_cache_hits", "Questions that the cache answered, by use.", "use", cache.hits)
+    yield _counter("hookline_cache_misses", "Questions that it had no answer to, by use.", "use", cache.misses)
+    for name, text, value in (
+        ("evictions", "What made room in this process's memory; a cache server counts its own.", cache.evictions),
+        ("errors", "Questions that a cache server failed to answer.", cache.errors),
+        ("bypassed", "Questions that it was spared, having failed just before.", cache.bypassed),
+        ("queries_saved", "Database queries that answers from the cache made needless.", cache.queries_saved),
+    ):
+        yield CounterMetricFamily(f"hookline_cache_{name}", text, value)
 
 
 def _add(counts: dict[str, int], name: str) -> None:

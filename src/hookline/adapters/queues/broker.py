@@ -34,6 +34,7 @@ RECEIVE_S: Final = 2.0
 """How long `Inlet.receive` waits for messages."""
 STALLED_S: Final = 3.0
 """A receive that takes so much longer is one from a broker that has stopped."""
+LAST_S_MAX: Final = 0.2
 CLOSE_S_MAX: Final = 2.0
 
 
@@ -136,7 +137,11 @@ class BrokerQueue:
         return self._outgoing.dropped
 
     async def close(self) -> None:
-        """`Queue.close`."""
+        """`Queue.close`. What was published just now is still sent, if the broker takes it at once: a process that is
+        stopped in order leaves nobody waiting."""
+        end_s = self._clock.monotonic_s() + LAST_S_MAX
+        while self._outgoing.left and not self._closed and self._clock.monotonic_s() < end_s:
+            await self._clock.sleep(EVERY_S)
         self._closed = True
         self._outgoing.close()
         tasks = [task for task in (self._sending, self._receiving) if task is not None]

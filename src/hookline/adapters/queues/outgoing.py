@@ -23,12 +23,17 @@ class Outgoing:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def left(self) -> int:
+        """How many wait or are on their way."""
+        return len(self._waiting) + self._taken
+
     def add(self, delivery_ids: Sequence[bytes]) -> None:
         """Let these be sent, in messages of at most 256."""
         for message in packed_messages(delivery_ids):
             if message in self._waiting:
                 continue
-            if self._closed or len(self._waiting) + self._taken >= MESSAGES_BUFFERED_MAX:
+            if self._closed or self.left >= MESSAGES_BUFFERED_MAX:
                 self.dropped += 1
             else:
                 self._waiting[message] = None

@@ -17,7 +17,7 @@ from typing import Any, Final
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelPreconditionFailed
-from aiormq.abc import AbstractChannel as Wire
+from aiormq import Channel as Wire
 from pamqp.commands import Basic
 
 from hookline.adapters.queues.broker import (
@@ -71,7 +71,7 @@ class RabbitBroker:
         try:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._declared(channel)
-            return RabbitOutlet(connection, await channel.get_underlay_channel(), self.queue)
+            return RabbitOutlet(connection, await _wire(channel), self.queue)
         except BaseException:
             _abandon(connection)
             raise
@@ -83,7 +83,7 @@ class RabbitBroker:
             channel = await connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=COMING_MAX, timeout=ANSWER_S_MAX)
             queue = await self._declared(channel)
-            inlet = RabbitInlet(connection, await channel.get_underlay_channel(), queue)
+            inlet = RabbitInlet(connection, await _wire(channel), queue)
             await inlet.consume()
             return inlet
         except BaseException:
@@ -200,6 +200,13 @@ class RabbitInlet:
     async def close(self) -> None:
         """`Inlet.close`."""
         await self._connection.close()
+
+
+async def _wire(channel: AbstractChannel) -> Wire:
+    """The channel below, which need not wait for each write."""
+    wire = await channel.get_underlay_channel()
+    assert isinstance(wire, Wire)
+    return wire
 
 
 def _abandon(connection: AbstractConnection) -> None:

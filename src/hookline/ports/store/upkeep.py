@@ -19,6 +19,8 @@ class Pulse(msgspec.Struct, frozen=True):
     """Living processes that deliver, this one included where it does."""
     first: bool = True
     """Whether this is the one of them that does what one is enough for."""
+    erasures: int = 0
+    """How many erasures of events have begun: whoever keeps a copy of an event drops it when this rises."""
 
 
 class Upkeep(Protocol):

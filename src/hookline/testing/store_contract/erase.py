@@ -43,7 +43,9 @@ class TestErase(StoreContract):
         await case.close(await case.claim_one(endpoint))
         before = await case.counts()
         assert not (await case.row(ids.delivery_id(new.event.id, 1))).erased
+        begun = (await case.store.pulse()).erasures
         assert await case.store.erase("default", new.event.id) == 0
+        assert (await case.store.pulse()).erasures > begun
         for _ in range(2):
             found = await case.store.event(None, new.event.id)
             assert found is not None

@@ -16,6 +16,9 @@ from hookline.core.errors import Conflict, NotFound
 
 ATTEMPTS_PER_STEP: Final = 100
 _LEASED: Final = int(State.LEASED)
+_ERASURE: Final = (
+    "INSERT INTO meta (name, value) VALUES ('erasures', 1) ON CONFLICT (name) DO UPDATE SET value = meta.value + 1"
+)
 _OF_EVENT: Final = "(id > $1 AND id <= $2 OR id IN (SELECT r.delivery_id FROM replays r WHERE r.event_id = $1))"
 
 
@@ -49,6 +52,7 @@ async def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -
     folded = await transaction.value(
         "SELECT coalesce(sum(count - done), 0)::bigint FROM fanouts WHERE event_id = $1", event_id
     )
+    await transaction.run(_ERASURE)
     return len(discarded) + int(folded)
 
 

@@ -20,7 +20,9 @@ FORGET: Final = (
     "DELETE FROM instances i WHERE dead AND NOT EXISTS (SELECT 1 FROM open o WHERE o.owner = i.id AND o.state = 1)"
 )
 PULSE: Final = (
-    "SELECT m.value AS registry_version, i.workers, i.first FROM meta m, (SELECT count(*) AS workers, min(id) AS first"
+    "SELECT m.value AS registry_version, i.workers, i.first,"
+    " coalesce((SELECT e.value FROM meta e WHERE e.name = 'erasures'), 0) AS erasures"
+    " FROM meta m, (SELECT count(*) AS workers, min(id) AS first"
     " FROM instances WHERE delivers AND NOT dead) AS i WHERE m.name = 'registry_version'"
 )
 _OF_NAME: Final = "UPDATE instances SET dead = true WHERE name = $1 AND NOT dead"

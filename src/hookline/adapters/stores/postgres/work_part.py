@@ -19,7 +19,7 @@ class WorkPart(PostgresBase):
     async def pulse(self) -> Pulse:
         """`Upkeep.pulse`."""
         found = await self._one(instances.PULSE)
-        return Pulse(found["registry_version"], found["workers"], found["first"] == self.instance)
+        return Pulse(found["registry_version"], found["workers"], found["first"] == self.instance, found["erasures"])
 
     async def lost(self, limit: int = 1000) -> Sequence[OpenRef]:
         """`Upkeep.lost`."""

@@ -62,6 +62,7 @@ def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
     for row in (*rows, *replays):
         if row.lane is not None or row.replay_of is not None:
             _end(transaction, row, State.DISCARDED, row.reason)
+    transaction.execute(queries.META_COUNT, ("erasures",))
     folded = 0
     for size_bytes, done in transaction.execute(work_queries.FANOUTS_OF_EVENT, (event_id,)):
         folded += size_bytes // _WIDTH - done

@@ -14,6 +14,7 @@ ROLLBACK_TO = "ROLLBACK TO begun"
 META = "SELECT value FROM meta WHERE name = ?"
 META_SET = "UPDATE meta SET value = ? WHERE name = ?"
 META_PUT = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+META_COUNT = "INSERT INTO meta (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
 META_RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = ?"
 NEWEST_IDS = "SELECT (SELECT max(id) FROM events), (SELECT max(id) FROM open), (SELECT max(id) FROM closed)"
 

@@ -21,7 +21,10 @@ class WorkPart(SqliteBase):
     async def pulse(self) -> Pulse:
         """`Upkeep.pulse`: there is nobody but this process."""
         return await self._read(
-            lambda connection: Pulse(connection.execute(queries.META, ("registry_version",)).fetchone()[0])
+            lambda connection: Pulse(
+                connection.execute(queries.META, ("registry_version",)).fetchone()[0],
+                erasures=(connection.execute(queries.META, ("erasures",)).fetchone() or (0,))[0],
+            )
         )
 
     async def lost(self, limit: int = 1000) -> Sequence[OpenRef]:
