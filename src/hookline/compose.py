@@ -23,7 +23,7 @@ import uvloop
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
-from hookline.adapters.observers.prometheus import CacheGauges, Gauges, PrometheusObserver
+from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
@@ -37,9 +37,10 @@ from hookline.databases import database, spool_of
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.limits import Limits
 from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
@@ -47,6 +48,7 @@ from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.garbage import Garbage, tune
+from hookline.gauges import gauges
 from hookline.key_files import operator_key, secret_keys
 from hookline.place import Place
 from hookline.ports.clock import Clock
@@ -238,7 +240,6 @@ class Program:
         catalogue = engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         proxies = Proxies(self.settings.trusted_proxies)
-        notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
@@ -247,18 +248,8 @@ class Program:
             engine.senders,
             self.clock,
             engine.ids,
-            notify,
+            engine.wake.notify,
             engine.verification,
-        )
-        deliveries = Deliveries(
-            self.store,
-            engine.registry,
-            catalogue,
-            lambda event: matches(event, engine.registry),
-            engine.ids,
-            notify,
-            self.observer,
-            self.reads,
         )
         app = build_app(
             authority=authority,
@@ -278,7 +269,7 @@ class Program:
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
-            deliveries=deliveries,
+            deliveries=self._deliveries(),
             replays=Replays(self.store, catalogue, engine.replay_steps, engine.replays, engine.ids, self.clock),
             confirm=engine.confirm,
             try_out=engine.try_out(),
@@ -306,6 +297,19 @@ class Program:
             address_rate=None if rate is None else self._address_rate(*rate),
         )
 
+    def _deliveries(self) -> Deliveries:
+        engine = self.engine
+        return Deliveries(
+            self.store,
+            engine.registry,
+            engine.catalogue,
+            lambda event: matches(event, engine.registry),
+            engine.ids,
+            engine.wake.notify,
+            self.observer,
+            self.reads,
+        )
+
     def _address_rate(self, n: int, per_s: float) -> AddressRate:
         return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
 
@@ -323,40 +327,8 @@ class Program:
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
-        counts = await self.store.counts(None)
-        runnable, oldest_s = await self.store.runnable_oldest_s()
-        opened = {
-            "pending": counts.pending,
-            "leased": counts.leased,
-            "held": counts.held,
-            "unconfirmed": counts.unconfirmed,
-        }
-        return Gauges(
-            open=opened,
-            runnable=runnable,
-            runnable_oldest_s=oldest_s,
-            in_flight=self.engine.deliver.slots.in_flight,
-            slots=self.settings.concurrency if self.engine.delivers else 0,
-            wal_bytes=self.database.wal_bytes(),
-            quarantined=counts.quarantined,
-            hints_dropped=self.engine.queue.dropped,
-            stream_readers=self.live.readers,
-            stream_cut_offs=self.live.cut_offs,
-            cache=self._cache_gauges(),
-            workers=1 if self.engine.follow is None else self.engine.follow.workers,
-        )
-
-    def _cache_gauges(self) -> CacheGauges:
-        cache = self.caching.cache
-        counts = cache.counts
-        return CacheGauges(
-            hits=counts.hits,
-            misses=counts.misses,
-            evictions=cache.evictions,
-            errors=counts.errors,
-            bypassed=counts.bypassed,
-            queries_saved=self.reads.queries_saved,
-        )
+        slots = self.settings.concurrency if self.engine.delivers else 0
+        return await gauges(self.engine, self.live, self.reads, self.caching.cache, slots, self.database.wal_bytes())
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

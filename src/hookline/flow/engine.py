@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from hookline.core.buckets import MakeBuckets, own
 from hookline.core.confirm import PURPOSE, Tokens
 from hookline.core.consent import CALLBACK_PURPOSE
@@ -32,6 +30,7 @@ from hookline.flow.follow import Follow
 from hookline.flow.health import HealthKeeper
 from hookline.flow.intake import Intake
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
+from hookline.flow.limits import Limits
 from hookline.flow.quarantine import Quarantine
 from hookline.flow.receive import Receive
 from hookline.flow.received_events import ReceivedEvents
@@ -71,33 +70,6 @@ NOT_DELIVERING: Final = ("unfold", "key_uses", "rejections")
 """The steps of a process that only accepts and serves."""
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What the engine may use, from the settings."""
-
-    strict_types: bool = False
-    dedupe_s: float = 86_400.0
-    concurrency_max: int = 2048
-    host_concurrency_max: int = 64
-    handoff_max: int = 4096
-    open_max: int = 1_000_000
-    retention_s: float = 30 * 86_400.0
-    """How long events and closed deliveries are kept, unless their tenant says otherwise."""
-    public_url: str = ""
-    """Our own address as the world sees it, without a slash at its end: for links that receivers call."""
-    commits_in_flight: int = 1
-    """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
-    accept_gather_s: float = 0.0
-    """How long, while many are published, a publish waits for others to share its commit with."""
-    record_linger_s: float = 0.0
-    """How long a success waits for others, or for an accept, to share its commit with. Nobody waits for it meanwhile:
-    its slot is free. What it adds is in flight a little longer (docs/reliability.md, rule 12)."""
-
-    shared: bool = False
-    """Other processes work on the same store."""
-    delivers: bool = True
-    """Whether this process claims, hands off and sends; otherwise others on the same store do."""
-
-
 class Engine:
     """The running flow of one process."""
 
@@ -132,17 +104,7 @@ class Engine:
         self.wake = Wake(clock, self._tenant_of) if self.delivers else Elsewhere(clock, self._tenant_of, queue)
         self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
         tell = self._tell()
-        self.recorder = Recorder(
-            store,
-            self.registry,
-            tell,
-            self.health,
-            self.wake,
-            clock,
-            observer,
-            commits_in_flight=bounds.commits_in_flight,
-            linger_s=bounds.record_linger_s,
-        )
+        self.recorder = self._recorder(bounds, tell)
         tokens = keyring.tokens(PURPOSE)
         self.awaited = Awaited(clock)
         self.deliver = self._deliver(bounds, tokens)
@@ -172,6 +134,19 @@ class Engine:
         self.upkeep.publishing = self.accept.active
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
+
+    def _recorder(self, bounds: Limits, tell: Tell) -> Recorder:
+        return Recorder(
+            self.store,
+            self.registry,
+            tell,
+            self.health,
+            self.wake,
+            self.clock,
+            self.observer,
+            commits_in_flight=bounds.commits_in_flight,
+            linger_s=bounds.record_linger_s,
+        )
 
     def _accept(self, bounds: Limits) -> Accept:
         return Accept(
