@@ -33,7 +33,7 @@ from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database, spool_of
+from hookline.databases import database
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -56,6 +56,7 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
+from hookline.spools import spool_of
 from hookline.version import __version__
 from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
@@ -236,10 +237,10 @@ class Program:
             loop.add_signal_handler(number, self._ended.set)
 
     def _front(self) -> Front:
-        engine = self.engine
-        catalogue = engine.catalogue
+        engine, catalogue = self.engine, self.engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         proxies = Proxies(self.settings.trusted_proxies)
+        notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
@@ -248,8 +249,18 @@ class Program:
             engine.senders,
             self.clock,
             engine.ids,
-            engine.wake.notify,
+            notify,
             engine.verification,
+        )
+        deliveries = Deliveries(
+            self.store,
+            engine.registry,
+            catalogue,
+            lambda event: matches(event, engine.registry),
+            engine.ids,
+            notify,
+            self.observer,
+            self.reads,
         )
         app = build_app(
             authority=authority,
@@ -269,7 +280,7 @@ class Program:
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
-            deliveries=self._deliveries(),
+            deliveries=deliveries,
             replays=Replays(self.store, catalogue, engine.replay_steps, engine.replays, engine.ids, self.clock),
             confirm=engine.confirm,
             try_out=engine.try_out(),
@@ -284,7 +295,6 @@ class Program:
             public_url=self.settings.public_url.rstrip("/"),
             reads=self.reads,
         )
-        rate = self.settings.address_rate
         return Front(
             app,
             authority,
@@ -294,24 +304,15 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else self._address_rate(*rate),
+            address_rate=self._address_rate(),
         )
 
-    def _deliveries(self) -> Deliveries:
-        engine = self.engine
-        return Deliveries(
-            self.store,
-            engine.registry,
-            engine.catalogue,
-            lambda event: matches(event, engine.registry),
-            engine.ids,
-            engine.wake.notify,
-            self.observer,
-            self.reads,
+    def _address_rate(self) -> AddressRate | None:
+        if self.settings.address_rate is None:
+            return None
+        return AddressRate(
+            *self.settings.address_rate, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX)
         )
-
-    def _address_rate(self, n: int, per_s: float) -> AddressRate:
-        return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
@@ -327,8 +328,8 @@ class Program:
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
-        slots = self.settings.concurrency if self.engine.delivers else 0
-        return await gauges(self.engine, self.live, self.reads, self.caching.cache, slots, self.database.wal_bytes())
+        slots, wal_bytes = self.settings.concurrency, self.database.wal_bytes()
+        return await gauges(self.store, self.engine, self.live, self.caching.cache, self.reads, slots, wal_bytes)
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

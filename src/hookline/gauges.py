@@ -1,4 +1,4 @@
-"""What is true of a running process at a moment, for its metrics."""
+"""What is true at a moment, gathered for a scrape of `/metrics`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from hookline.flow.engine import Engine
 from hookline.flow.guarded_cache import GuardedCache
 from hookline.flow.reads import Reads
 from hookline.flow.stream import Live
+from hookline.ports.store import Store
 
 
 async def gauges(
-    engine: Engine, live: Live, reads: Reads, cache: GuardedCache, slots: int, wal_bytes: int | None
+    store: Store, engine: Engine, live: Live, cache: GuardedCache, reads: Reads, slots: int, wal_bytes: int | None
 ) -> Gauges:
-    """The gauges that need the store. `slots`: attempts that may run at once; `wal_bytes` None: not ours to know.
-    Raises `StoreUnavailable`."""
-    counts = await engine.store.counts(None)
-    runnable, oldest_s = await engine.store.runnable_oldest_s()
+    """All of them; `slots` are those of a process that delivers. Raises `StoreUnavailable`."""
+    counts = await store.counts(None)
+    runnable, oldest_s = await store.runnable_oldest_s()
     opened = {
         "pending": counts.pending,
         "leased": counts.leased,
@@ -27,24 +27,23 @@ async def gauges(
         runnable=runnable,
         runnable_oldest_s=oldest_s,
         in_flight=engine.deliver.slots.in_flight,
-        slots=slots,
+        slots=slots if engine.delivers else 0,
         wal_bytes=wal_bytes,
         quarantined=counts.quarantined,
         hints_dropped=engine.queue.dropped,
         stream_readers=live.readers,
         stream_cut_offs=live.cut_offs,
-        cache=_of_cache(cache, reads.queries_saved),
+        cache=_of_cache(cache, reads),
         workers=1 if engine.follow is None else engine.follow.workers,
     )
 
 
-def _of_cache(cache: GuardedCache, queries_saved: int) -> CacheGauges:
-    counts = cache.counts
+def _of_cache(cache: GuardedCache, reads: Reads) -> CacheGauges:
     return CacheGauges(
-        hits=counts.hits,
-        misses=counts.misses,
+        hits=cache.counts.hits,
+        misses=cache.counts.misses,
         evictions=cache.evictions,
-        errors=counts.errors,
-        bypassed=counts.bypassed,
-        queries_saved=queries_saved,
+        errors=cache.counts.errors,
+        bypassed=cache.counts.bypassed,
+        queries_saved=reads.queries_saved,
     )

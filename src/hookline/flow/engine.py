@@ -92,9 +92,7 @@ class Engine:
         bounds = limits or Limits()
         self.store = store
         self.senders = dict(senders)
-        self.clock = clock
-        self.observer = observer
-        self.queue = queue
+        self.clock, self.observer, self.queue = clock, observer, queue
         self._keyring = keyring
         self.ids = IdMaker(clock.random_bytes(4))
         self.registry = Registry(store, keyring, observer)
