@@ -3,10 +3,12 @@ PY ?= python3
 V  := .venv
 PIP = $(PY) -m pip --python $(V)/bin/python --disable-pip-version-check -q
 KILLS ?= 20
+OUTAGE_S ?= 60
+DELIVERIES ?= 1000000
 TROUBLES ?= 30
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash cluster-crash servers hostile fuzz simulate dev docs lock clean
+.PHONY: help run test check bench crash cluster-crash servers outage claims hostile fuzz simulate dev docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +30,12 @@ bench: $(V)/.run $(if $(PROFILE),$(V)/.bench) $(if $(DB),$(V)/.test) ## what it 
 
 crash: $(V)/.test ## kill -9 under load, at random and at each failpoint, counted outside the program (KILLS=n)
 	@KILLS=$(KILLS) $(V)/bin/python -m pytest -q -s -m crash tests/crash -o timeout=0
+
+outage: $(V)/.test ## PostgreSQL gone under load: stopped, killed, standing still (OUTAGE_S=60)
+	@OUTAGE_S=$(OUTAGE_S) $(V)/bin/python -m pytest -q -s -n 0 tests/acceptance/test_postgres_outage.py -o timeout=0
+
+claims: $(V)/.test ## 20 claimers on one PostgreSQL, a million deliveries, each claimed once (DELIVERIES=n)
+	@DELIVERIES=$(DELIVERIES) $(V)/bin/python -m pytest -q -s -n 0 tests/contract/test_postgres_processes.py -k claimed_twice -o timeout=0
 
 cluster-crash: $(V)/.test ## two API nodes and two workers on PostgreSQL behind nginx: kills, stops, restarts (TROUBLES=n, QUEUE=redis|nats|rabbitmq|kafka)
 	@TROUBLES=$(TROUBLES) $(V)/bin/python -m pytest -q -s -m cluster tests/cluster -o timeout=0

@@ -89,6 +89,8 @@ def test_a_value_is_read_in_its_form(tmp_path: Path, variable: str, text: str, e
         ("HOST", "a b", "an address"),
         ("DB", "postgresql://me:hunter2@h", "'postgresql://***@h' cannot be used (it names no database"),
         ("DB", "postgresql://me:hunter2@h:x/d", "'postgresql://***@h:x/d' cannot be used"),
+        ("DB_DIRECT", "postgresql://me:hunter2@h/d", "goes with a HOOKLINE_DB that names PostgreSQL"),
+        ("DB_DIRECT", "mysql://me:hunter2@h/d", "'mysql://***@h/d' cannot be used"),
         ("INSTANCE", "a b", "letters, digits"),
         ("ROLE", "worker", "needs PostgreSQL"),
         ("PROCESSES", "2", "HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"),

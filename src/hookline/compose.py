@@ -33,7 +33,8 @@ from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database
+from hookline.databases import database, spool_of
+from hookline.destinations import broker_senders
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
@@ -41,7 +42,6 @@ from hookline.flow.engine import Engine
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
 from hookline.flow.limits import Limits
-from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
@@ -56,9 +56,7 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
-from hookline.spools import spool_of
 from hookline.version import __version__
-from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
@@ -111,7 +109,9 @@ class Program:
             ourselves=Ourselves(self.public_url, self.addresses),
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
-        senders: Mapping[str, Sender] = {http.kind: http}
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        senders: Mapping[str, Sender] = {http.kind: http, **brokers}
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
@@ -141,7 +141,7 @@ class Program:
             self.caching.buckets,
         )
         self.metrics.local = self.engine.intake.gauges
-        self.reads = Reads(self.caching.cache, self.clock, standing(self.engine.registry, self.engine.follow))
+        self.reads = self.caching.reads(self.engine)
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -226,8 +226,7 @@ class Program:
         ended = await self.engine.stop(settings.grace_s)
         if self._own_front is not None:
             await self._own_front.stop(grace_s=1.0)
-        self.observer.fact("cache_used", queries_saved=self.reads.queries_saved, **self.caching.counts())
-        await self.caching.close()
+        await self.caching.close(self.reads)
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -240,7 +239,6 @@ class Program:
         engine, catalogue = self.engine, self.engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         proxies = Proxies(self.settings.trusted_proxies)
-        notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
@@ -249,7 +247,7 @@ class Program:
             engine.senders,
             self.clock,
             engine.ids,
-            notify,
+            engine.wake.notify,
             engine.verification,
         )
         deliveries = Deliveries(
@@ -258,7 +256,7 @@ class Program:
             catalogue,
             lambda event: matches(event, engine.registry),
             engine.ids,
-            notify,
+            engine.wake.notify,
             self.observer,
             self.reads,
         )
@@ -304,14 +302,7 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=self._address_rate(),
-        )
-
-    def _address_rate(self) -> AddressRate | None:
-        if self.settings.address_rate is None:
-            return None
-        return AddressRate(
-            *self.settings.address_rate, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX)
+            address_rate=self.caching.address_rate(self.settings.address_rate),
         )
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
@@ -329,7 +320,7 @@ class Program:
 
     async def _gauges(self) -> Gauges:
         slots, wal_bytes = self.settings.concurrency, self.database.wal_bytes()
-        return await gauges(self.store, self.engine, self.live, self.caching.cache, self.reads, slots, wal_bytes)
+        return await gauges(self.store, self.engine, self.live, self.caching.gauges(self.reads), slots, wal_bytes)
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

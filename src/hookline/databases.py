@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -160,13 +160,14 @@ class _Postgres:
         store = PostgresStore(
             settings.db,
             clock,
+            direct=settings.db_direct,
             name=settings.instance,
             unsafe=settings.db_unsafe,
             migrations=settings.migrate == "auto",
             delivers=settings.role != "api",
             warn=warn,
         )
-        self._listener = PostgresQueue(settings.db, clock, warn=warn)
+        self._listener = PostgresQueue(settings.db_direct or settings.db, clock, warn=warn)
         return store, queue(settings, clock, observer) if settings.queue else self._listener
 
     async def check(self, keyring: Keyring) -> None:
@@ -201,9 +202,11 @@ def _require_driver() -> None:
 def migrations(settings: Settings) -> Sequence[Migration]:
     """Every migration and whether the database has it. Raises `StoreUnavailable`, `SettingsError`."""
     if settings.on_postgres:
+        _require_driver()
         from hookline.adapters.stores.postgres import migrate as of_postgres
+        from hookline.adapters.stores.postgres.sessions import reader
 
-        return list(_connected(settings, of_postgres.status))
+        return list(_connected(reader, settings.db_direct or settings.db, of_postgres.status))
     from hookline.adapters.stores.sqlite.store import SqliteStore
 
     return SqliteStore.migrations(str(settings.db_path))
@@ -212,22 +215,25 @@ def migrations(settings: Settings) -> Sequence[Migration]:
 def migrate(settings: Settings) -> Sequence[Migration]:
     """Bring the database up to date; what was done. Raises `StoreUnavailable`, `SettingsError`."""
     if settings.on_postgres:
+        _require_driver()
         from hookline.adapters.stores.postgres import migrate as of_postgres
+        from hookline.adapters.stores.postgres.sessions import session
 
-        return list(_connected(settings, of_postgres.up))
+        return list(_connected(session, settings.db_direct or settings.db, of_postgres.up))
     from hookline.adapters.stores.sqlite.store import SqliteStore
 
     return SqliteStore.migrate(str(settings.db_path))
 
 
-def _connected(settings: Settings, work: Callable[[asyncpg.Connection[Any]], Any]) -> Any:
-    _require_driver()
-    import asyncpg
-
+def _connected(
+    connect: Callable[[str], Awaitable[asyncpg.Connection[Any]]],
+    dsn: str,
+    work: Callable[[asyncpg.Connection[Any]], Awaitable[Sequence[Migration]]],
+) -> Sequence[Migration]:
     from hookline.adapters.stores.postgres.errors import translate
 
-    async def run() -> Any:
-        connection = await asyncpg.connect(settings.db, timeout=10.0)
+    async def run() -> Sequence[Migration]:
+        connection = await connect(dsn)
         try:
             return await work(connection)
         finally:

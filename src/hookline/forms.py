@@ -137,6 +137,14 @@ def parse_database(text: str) -> str:
     return text
 
 
+def parse_direct(text: str) -> str:
+    """The URL of PostgreSQL itself, checked."""
+    if not is_postgres(text):
+        raise ValueError
+    _check_postgres(text)
+    return text
+
+
 def is_postgres(url: str) -> bool:
     """Whether a store's URL names PostgreSQL."""
     return url.startswith(_POSTGRES)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from hookline.adapters.observers.prometheus import CacheGauges, Gauges
 from hookline.flow.engine import Engine
-from hookline.flow.guarded_cache import GuardedCache
-from hookline.flow.reads import Reads
 from hookline.flow.stream import Live
 from hookline.ports.store import Store
 
 
 async def gauges(
-    store: Store, engine: Engine, live: Live, cache: GuardedCache, reads: Reads, slots: int, wal_bytes: int | None
+    store: Store, engine: Engine, live: Live, cache: CacheGauges, slots: int, wal_bytes: int | None
 ) -> Gauges:
     """All of them; `slots` are those of a process that delivers. Raises `StoreUnavailable`."""
     counts = await store.counts(None)
@@ -33,17 +31,6 @@ async def gauges(
         hints_dropped=engine.queue.dropped,
         stream_readers=live.readers,
         stream_cut_offs=live.cut_offs,
-        cache=_of_cache(cache, reads),
+        cache=cache,
         workers=1 if engine.follow is None else engine.follow.workers,
-    )
-
-
-def _of_cache(cache: GuardedCache, reads: Reads) -> CacheGauges:
-    return CacheGauges(
-        hits=cache.counts.hits,
-        misses=cache.counts.misses,
-        evictions=cache.evictions,
-        errors=cache.counts.errors,
-        bypassed=cache.counts.bypassed,
-        queries_saved=reads.queries_saved,
     )

@@ -28,6 +28,7 @@ from hookline.forms import (
     parse_api_key,
     parse_database,
     parse_db,
+    parse_direct,
     parse_existing_file,
     parse_host,
     parse_http_url,
@@ -80,6 +81,13 @@ class Settings:
             "the store: one SQLite file, for one process, not on a network file system; or PostgreSQL, for any number",
         ),
     ] = "sqlite:///hookline.db"
+    db_direct: Annotated[
+        str,
+        Knob(
+            Form("postgresql://user:password@host/database", parse_direct),
+            "where HOOKLINE_DB leads to PgBouncer: PostgreSQL itself, to listen, to migrate, to drop old partitions",
+        ),
+    ] = ""
     db_unsafe: Annotated[
         bool, Knob(boolean(), "accept a PostgreSQL that does not flush what it commits: events can be lost")
     ] = False

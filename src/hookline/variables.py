@@ -28,6 +28,8 @@ def needs_postgres(values: Mapping[str, object]) -> str | None:
         return "a role other than all needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"
     if values.get("processes", "1") != "1":
         return "HOOKLINE_PROCESSES needs PostgreSQL (HOOKLINE_DB): one process has a SQLite file alone"
+    if "db_direct" in values:
+        return "HOOKLINE_DB_DIRECT goes with a HOOKLINE_DB that names PostgreSQL"
     if "queue" in values:
         return "HOOKLINE_QUEUE needs PostgreSQL (HOOKLINE_DB): on SQLite there is no other process to tell"
     return None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.program import Program
 from tests.servers.postgres import Postgres
@@ -42,6 +47,36 @@ class Cluster:
 def clustering(server: Postgres, name: str, folder: Path) -> Iterator[Cluster]:
     """On a database of its own, with its schema."""
     with ExitStack() as stack:
-        cluster = Cluster(server.create(name.lower()[:50]), folder, stack)
+        name = "".join(char if char.isalnum() else "_" for char in name.lower())
+        cluster = Cluster(server.create(name[:50]), folder, stack)
         migrate(load_settings({"HOOKLINE_DB": cluster.dsn}, directory=folder))
         yield cluster
+
+
+def command(program: Program, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command line with the program's settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "hookline", *words],
+        cwd=program.folder,
+        env=program.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def line_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refusal."""
+    assert done.returncode != 0
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def chatter(program: Program) -> list[Any]:
+    """What it warned of more than once a second: (kind and second, how often)."""
+    lines = [json.loads(line) for line in program.log_path.read_text().splitlines() if line.startswith("{")]
+    seconds = Counter((line["fact"], line["at"][:19]) for line in lines if line["level"] == "warning")
+    # One per second and kind; two where a second of the limit begins and ends within one of the clock's.
+    return [found for found in seconds.items() if found[1] > 2]

@@ -1,13 +1,9 @@
-"""The real program on PostgreSQL: one process or several, alike or with roles, and a database that goes away."""
+"""The real program on PostgreSQL: one process or several, alike or with roles."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,9 +13,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.acceptance.cluster import Cluster, clustering
+from tests.acceptance.cluster import Cluster, clustering, command, line_of
 from tests.acceptance.program import KEY, Program, balanced, until
-from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Answer, Receiver
 from tests.servers.postgres import Postgres, serving
 
@@ -38,27 +33,6 @@ def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) ->
     """On a database of its own, with its schema."""
     with clustering(server, request.node.name, tmp_path) as cluster:
         yield cluster
-
-
-def command(program: Program, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command line with the program's settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "hookline", *words],
-        cwd=program.folder,
-        env=program.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def line_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a refusal."""
-    assert done.returncode != 0
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 def test_refuses_to_start(server: Postgres, tmp_path: Path) -> None:
@@ -203,40 +177,3 @@ def test_a_killed_worker_is_replaced(cluster: Cluster, receiver: Receiver) -> No
     assert Counter(hit.id for hit in hits[4:]) == dict.fromkeys(made, 2)
     assert balanced(api.quiet())
     assert other.terminate() == 0
-
-
-@pytest.mark.rule(n=12)
-def test_the_database_goes_away(cluster: Cluster, server: Postgres, receiver: Receiver) -> None:
-    """PostgreSQL restarted fast, immediately and after SIGKILL under load: publishers get 503 with Retry-After and
-    nothing else, all that was answered 202 comes, and the log says each thing at most once a second."""
-    api, worker = cluster.start("api"), cluster.start("worker")
-    url = receiver.url()
-    api.endpoint(url)
-    outages = 0.0
-    with Publishing(api) as publishing:
-        for stop in (lambda: server.stop("fast"), lambda: server.stop("immediate"), server.kill):
-            came = len(publishing.accepted)
-            until(lambda came=came: len(publishing.accepted) > came + 50, wait_s=30.0)
-            began = time.monotonic()
-            stop()
-            refused = len(publishing.refused)
-            until(lambda refused=refused: len(publishing.refused) > refused + 5, wait_s=20.0)
-            assert api.client.get("/readyz").status_code == 503
-            server.start()
-            outages += time.monotonic() - began
-            until(lambda: api.client.get("/readyz").status_code == 200, wait_s=20.0)
-        came = len(publishing.accepted)
-        until(lambda: len(publishing.accepted) > came + 50, wait_s=30.0)
-    assert not publishing.other
-    assert all(publishing.refused)  # Retry-After
-    accepted = set(publishing.accepted)
-    # What was in flight when it went may wait for its lease to end: it is given back, or sent again after that.
-    until(lambda: accepted <= {hit.id for hit in receiver.hits(url)}, wait_s=60.0, every_s=0.3)
-    assert balanced(api.quiet(wait_s=60.0))
-    for program in (api, worker):
-        lines = [json.loads(line) for line in program.log_path.read_text().splitlines() if line.startswith("{")]
-        seconds = Counter((line["fact"], line["at"][:19]) for line in lines if line["level"] == "warning")
-        # One per second and kind; two where a second of the limit begins and ends within one of the clock's.
-        assert not [found for found in seconds.items() if found[1] > 2], seconds.most_common(5)
-    os.kill(worker.pid, signal.SIGTERM)
-    assert (worker.end(), api.terminate()) == (0, 0)

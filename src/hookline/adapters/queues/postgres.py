@@ -2,7 +2,8 @@
 
 What is published goes out together, at most every 20 ms, in a statement that does nothing else: inside the transaction
 of an accept it would make all commits wait for each other (docs/reliability.md, rule 24). Everybody hears everything,
-also himself. While the connection is lost nothing is heard: `hears` says so, and the store is asked more often.
+also himself. While the connection is lost nothing is heard: `hears` says so, and the store is asked more often. So it
+is for ever where the address leads to a pooler (PgBouncer), whose sessions are not ours to listen on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import asyncpg
 
@@ -53,9 +54,12 @@ class PostgresQueue:
         self._task: asyncio.Task[Any] | None = None
         self._hears = False
         self._closed = False
+        self._deaf = False
 
     def publish(self, delivery_ids: Sequence[bytes]) -> None:
         """`Queue.publish`; dropped and counted when 1,000 messages wait to be sent, or after `close`."""
+        if self._deaf:
+            return
         self._outgoing.add(delivery_ids)
         if self._outgoing:
             self.listen()
@@ -98,9 +102,14 @@ class PostgresQueue:
             self._dsn,
             timeout=CONNECT_S,
             command_timeout=CONNECT_S,
-            server_settings={"application_name": "hookline-queue", "tcp_user_timeout": "10000"},
+            statement_cache_size=0,
+            server_settings={"application_name": "hookline-queue"},
         )
         try:
+            if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+                connection.terminate()  # who answers is not who was connected to: a pooler is between
+                await self._stay_deaf()
+            await connection.execute("SELECT set_config('tcp_user_timeout', '10000', false)")
             connection.add_termination_listener(self._lost)
             await connection.add_listener(CHANNEL, self._heard)
             await connection.add_listener(REGISTRY_CHANNEL, self._heard_change)
@@ -110,6 +119,14 @@ class PostgresQueue:
         finally:
             self._hears = False
             connection.terminate()
+
+    async def _stay_deaf(self) -> NoReturn:
+        """Until cancelled: what is published is nobody's, and who receives waits."""
+        self._deaf = True
+        self._outgoing.close()
+        self._warn("queue_polls", "HOOKLINE_DB leads to a pooler: HOOKLINE_DB_DIRECT lets processes wake each other")
+        while True:
+            await asyncio.Event().wait()
 
     async def _say(self, connection: asyncpg.Connection[Any]) -> None:
         """Send what comes, until the connection is lost; ask for a sign of life where nothing comes."""

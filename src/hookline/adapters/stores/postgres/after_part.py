@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hookline.adapters.stores.postgres import confirm, erase, replays, retention
+from hookline.adapters.stores.postgres import confirm, erase, history, partitions, replays, retention
 from hookline.adapters.stores.postgres.foundation import PostgresBase
+from hookline.adapters.stores.postgres.history import Horizon
 from hookline.ports.store import Again, Keep, OpenRef, Page, Purged, ReplayRow, ReplayStep, Unconfirmed
 
 
@@ -31,13 +32,26 @@ class AfterPart(PostgresBase):
         return found
 
     async def purge(self, keep: Keep, limit: int = 1000) -> Purged:
-        """`Retention.purge`."""
-        step = await self._read(partial(retention.look, place=self._purge_place, keep=keep, limit=limit))
+        """`Retention.purge`. What goes with its day goes when the circle is closed."""
+        horizon = Horizon(keep, self.now_ms(), drops=bool(self._session_dsn))
+        step = await self._read(partial(retention.look, place=self._purge_place, horizon=horizon, limit=limit))
         purged = Purged(step.examined)
         if step.keys:
             purged = await self._write(partial(retention.remove, step=step))
         self._purge_place = step.following
-        return purged
+        return purged if step.examined else await self._drop_days(horizon)
+
+    async def _drop_days(self, horizon: Horizon) -> Purged:
+        """Drop the days that nothing needs any more; how many rows those had, as the server last counted them."""
+        if not self._session_dsn:
+            return Purged()
+        days = history.ending(await self._run(partitions.present), horizon)
+        if not days:
+            return Purged()
+        days = await self._write(partial(history.not_needed, horizon=horizon, days=days))
+        dropped = await self._in_session(partial(partitions.drop, days=days))
+        count = {table: sum(part.rows for part in dropped if part.table == table) for table in partitions.TABLES}
+        return Purged(0, count["closed"], count["events"])
 
     async def erase(self, tenant: str | None, event_id: bytes) -> int:
         """`Retention.erase`: the payload and what is open in one commit, then what attempts have kept, in more; a

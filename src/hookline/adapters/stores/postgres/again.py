@@ -8,7 +8,7 @@ from typing import Any, Final
 from hookline.adapters.stores.books import NEW
 from hookline.adapters.stores.due import Due, sooner
 from hookline.adapters.stores.kept_event import ERASED
-from hookline.adapters.stores.postgres import confirm, rows, upkeep
+from hookline.adapters.stores.postgres import confirm, kept_events, rows, upkeep
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -70,9 +70,11 @@ async def reopen(transaction: Transaction, tenant: str | None, delivery_id: byte
     if closed["state"] == _DELIVERED:
         raise _wrong(closed["state"], "retried")
     await _refuse_deleted(transaction, closed["endpoint_id"])
-    encoding = await transaction.value("SELECT encoding FROM events WHERE id = $1", rows.event_id(closed))
+    encoding = await transaction.value("SELECT encoding FROM every_event WHERE id = $1", rows.event_id(closed))
     if encoding == ERASED:
         raise Conflict("its event was erased", code="wrong_state")
+    if closed["event_id"] is not None:
+        await kept_events.keep(transaction, [closed["event_id"]])
     state = await open_again(transaction, closed, 0 if closed["event_id"] is None else 1, {})
     row = await transaction.row(f"SELECT {rows.OPEN_COLUMNS} FROM open WHERE id = $1", delivery_id)
     return _ref(row, State(state))
@@ -171,13 +173,13 @@ async def replay(
 ) -> Due:
     """`Upkeep.replay`."""
     await transaction.require_registry(registry_version)
-    found = await transaction.row(
-        "SELECT tenant, octet_length(data) AS size, encoding FROM events WHERE id = $1 FOR KEY SHARE", event_id
-    )
+    columns = "tenant, octet_length(data) AS size, encoding"
+    found = await kept_events.locked(transaction, columns, event_id, "FOR KEY SHARE")
     if found is None or (tenant is not None and found["tenant"] != tenant):
         raise NotFound("no such event")
     if found["encoding"] == ERASED:
         raise Conflict("the event was erased", code="wrong_state")
+    await kept_events.keep(transaction, [event_id])
     due_s: Due = {}
     await transaction.lock_lanes([(one.endpoint_id, one.lane) for one in deliveries if one.lane is not None])
     for one in deliveries:

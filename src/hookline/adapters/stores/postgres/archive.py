@@ -30,7 +30,7 @@ _FINISHED: Final = {"open": "NULL::bigint", "closed": "d.finished_ms"}
 _REPORTED: Final = f"CASE WHEN d.state = {_PENDING} AND e.state <> 'active' THEN {_HELD} ELSE d.state END"
 _JOINS: Final = (
     " LEFT JOIN endpoints e ON e.id = d.endpoint_id"
-    " LEFT JOIN events v ON v.id = coalesce(d.event_id, substr(d.id, 1, 12))"
+    " LEFT JOIN every_event v ON v.id = coalesce(d.event_id, substr(d.id, 1, 12))"
 )
 _LISTED: Final = {
     table: (
@@ -43,7 +43,7 @@ _LISTED: Final = {
 
 async def event(transaction: Transaction, tenant: str | None, event_id: bytes) -> Event | None:
     """`Archive.event`."""
-    found = await transaction.row(f"SELECT {rows.EVENT_COLUMNS} FROM events WHERE id = $1", event_id)
+    found = await transaction.row(f"SELECT {rows.EVENT_COLUMNS} FROM every_event WHERE id = $1", event_id)
     if found is None or (tenant is not None and found["tenant"] != tenant):
         return None
     return rows.event(found)
@@ -99,14 +99,14 @@ async def events(transaction: Transaction, query: Query) -> Page[Event]:
     """`Archive.events`."""
     where = _Conditions()
     where.equal("id", query.event_id)
-    edge = await _window(transaction, query, "events", where, "id", ROWS_EXAMINED_MAX)
+    edge = await _window(transaction, query, "every_event", where, "id", ROWS_EXAMINED_MAX)
     where.equal("tenant", query.tenant)
     where.equal("type", query.type)
     where.equal("source", query.source)
     where.equal("source_id", query.source_id)
     where.equal("subject", query.subject)
     order = f"ORDER BY id {_order(query)} LIMIT {query.limit + 1}"
-    sizes = f"SELECT id, octet_length(data) AS size FROM events{where.sql} {order}"
+    sizes = f"SELECT id, octet_length(data) AS size FROM every_event{where.sql} {order}"
     wanted: list[bytes] = []
     size_bytes = 0
     more = False
@@ -116,7 +116,7 @@ async def events(transaction: Transaction, query: Query) -> Page[Event]:
             break
         wanted.append(row["id"])
         size_bytes += row["size"]
-    sql = f"SELECT {rows.EVENT_COLUMNS} FROM events WHERE id = ANY ($1) ORDER BY id {_order(query)}"
+    sql = f"SELECT {rows.EVENT_COLUMNS} FROM every_event WHERE id = ANY ($1) ORDER BY id {_order(query)}"
     found = [rows.event(row) for row in await transaction.rows(sql, wanted)]
     return Page(found, found[-1].id if more else edge)
 

@@ -57,7 +57,7 @@ async def unconfirmed(transaction: Transaction, limit: int) -> list[Unconfirmed]
         if found and bytes_left < 0:
             break
         event_id = rows.event_id(row)
-        event = await transaction.row(f"SELECT {rows.EVENT_COLUMNS} FROM events WHERE id = $1", event_id)
+        event = await transaction.row(f"SELECT {rows.EVENT_COLUMNS} FROM every_event WHERE id = $1", event_id)
         found.append(
             Unconfirmed(
                 ref=OpenRef(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hookline.adapters.stores.kept_attempt import without_exchange
 from hookline.adapters.stores.kept_event import ERASED
-from hookline.adapters.stores.postgres import again, rows, upkeep
+from hookline.adapters.stores.postgres import again, kept_events, rows, upkeep
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -25,7 +25,7 @@ _OF_EVENT: Final = "(id > $1 AND id <= $2 OR id IN (SELECT r.delivery_id FROM re
 async def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -> int:
     """The first half of `Retention.erase`: from here on nothing of the event is sent or told; how many deliveries were
     discarded, those counted that a fan-out has not unfolded yet. What its receiver has confirmed is delivered."""
-    found = await transaction.row("SELECT tenant FROM events WHERE id = $1 FOR UPDATE", event_id)
+    found = await kept_events.locked(transaction, "tenant", event_id, "FOR UPDATE")
     if found is None or (tenant is not None and found["tenant"] != tenant):
         raise NotFound("no such event")
     own = (event_id, ids.last_delivery_id(event_id))
@@ -42,7 +42,8 @@ async def erase(transaction: Transaction, tenant: str | None, event_id: bytes) -
             [row["id"] for row in opened],
         )
     }
-    await transaction.run("UPDATE events SET data = ''::bytea, encoding = $1 WHERE id = $2", ERASED, event_id)
+    for table in ("events", "events_kept"):
+        await transaction.run(f"UPDATE {table} SET data = ''::bytea, encoding = $1 WHERE id = $2", ERASED, event_id)
     for row in opened:
         if row["id"] in confirmed:
             await _end(transaction, row, State.DELIVERED, None)

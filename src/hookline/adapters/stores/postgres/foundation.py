@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from hookline.adapters.stores.postgres import instances, migrate, partitions
+from hookline.adapters.stores.postgres import instances, migrate, partitions, sessions
 from hookline.adapters.stores.postgres.clock import ServerClock
 from hookline.adapters.stores.postgres.errors import AGAIN, NO_PARTITION, TakenForDead, translate
+from hookline.adapters.stores.postgres.sessions import CONNECT_S, STATEMENT_S, Way
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.errors import StoreUnavailable
@@ -20,19 +21,11 @@ from hookline.ports.clock import Clock
 T = TypeVar("T")
 
 CONNECTIONS_MAX: Final = 8
-STATEMENT_S: Final = 15.0
-"""Longer than any statement of ours takes; a socket that is half open is given up then."""
-CONNECT_S: Final = 5.0
 TRIES: Final = 5
 """Of a statement that was the victim of a deadlock."""
-SERVER_SETTINGS: Final = {
-    "application_name": "hookline",
-    "statement_timeout": "10000",
-    "lock_timeout": "1000",
-    "idle_in_transaction_session_timeout": "5000",
-    "tcp_user_timeout": "10000",
-    "jit": "off",
-}
+_NOW: Final = "SELECT hl_now($1)"
+_LIMIT: Final = f"SELECT {sessions.LIMIT}"
+_BEGIN: Final = f"SELECT hl_now($1), {sessions.LIMIT}"
 
 
 class PostgresBase:
@@ -41,7 +34,8 @@ class PostgresBase:
     `name` tells which process this is over its restarts: a start under a name ends the earlier process of that name,
     which cannot live any more; '' is nobody's. `told`: `clock` is the time, the server's does not count (for tests).
     `unsafe` accepts a server that does not flush. `migrations`: apply what is missing at the start. `delivers` False:
-    this process only accepts and serves, the others need not count with it.
+    this process only accepts and serves, the others need not count with it. `direct` is the address of PostgreSQL
+    itself where `dsn` is that of a pooler; without it nothing that needs a session of its own is done.
     """
 
     def __init__(
@@ -49,6 +43,7 @@ class PostgresBase:
         dsn: str,
         clock: Clock,
         *,
+        direct: str = "",
         name: str = "",
         told: bool = False,
         unsafe: bool = False,
@@ -58,6 +53,8 @@ class PostgresBase:
         warn: Callable[[str, str], None] = lambda _name, _detail: None,
     ) -> None:
         self.dsn = dsn
+        self._direct = direct
+        self._way = Way(pooled=False, keeps_statements=True)
         self._own_clock = clock
         self.clock = ServerClock(clock, told=told)
         self._name = name
@@ -77,6 +74,7 @@ class PostgresBase:
     async def start(self) -> None:
         """`Store.start`."""
         try:
+            self._way = await self._migrated()
             self._pool = await asyncpg.create_pool(
                 self.dsn,
                 min_size=1,
@@ -84,8 +82,9 @@ class PostgresBase:
                 timeout=CONNECT_S,
                 command_timeout=STATEMENT_S,
                 max_inactive_connection_lifetime=300.0,
-                server_settings=SERVER_SETTINGS,
                 init=self._prepare,
+                reset=_as_it_is,
+                **self._way.options(),
             )
         except Exception as error:
             raise self._told(error) from error
@@ -95,7 +94,24 @@ class PostgresBase:
         except Exception as error:
             await self._close()
             raise self._told(error) from error
+        if self._way.pooled and not self._way.keeps_statements:
+            self._warn("pooler_forgets_statements", "PgBouncer 1.21 or newer with max_prepared_statements keeps them")
         self._beating = asyncio.get_running_loop().create_task(self._beats(), name="hookline-postgres-beat")
+
+    async def _migrated(self) -> Way:
+        """Look how the database is reached, and bring its schema up to date, where that is wanted."""
+        way, connection = await sessions.look(self.dsn)
+        try:
+            if self._direct:
+                connection.terminate()
+                connection = await sessions.session(self._direct)
+            if self._migrations:
+                if way.pooled and not self._direct:
+                    raise StoreUnavailable(sessions.NEEDS_DIRECT)
+                await migrate.up(connection)
+        finally:
+            connection.terminate()
+        return way
 
     async def _prepare(self, connection: asyncpg.Connection[Any]) -> None:
         """Durability is checked at each connect, not assumed (docs/reliability.md, rule 25)."""
@@ -117,13 +133,16 @@ class PostgresBase:
         self.clock.heard(found["now_ms"], asked_s)
 
     async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
-        if self._migrations:
-            await migrate.up(connection)
-        elif not all(migration.applied for migration in await migrate.status(connection)):
+        if not all(migration.applied for migration in await migrate.status(connection)):
             raise StoreUnavailable("the database lacks migrations: `hookline migrate up`")
         today = partitions.day_of(self.now_ms())
         await partitions.make(connection, range(today - 1, today + 1 + partitions.AHEAD))
         self.instance = await instances.enter(connection, self._name, delivers=self._delivers)
+
+    @property
+    def _session_dsn(self) -> str:
+        """Where sessions of our own are to be had; empty: nowhere."""
+        return self._direct or ("" if self._way.pooled else self.dsn)
 
     async def stop(self) -> None:
         """`Store.stop`. Stopping twice does nothing."""
@@ -192,9 +211,8 @@ class PostgresBase:
             await self._enter_again(number)
             return await work()
 
-    async def _make(self, days: range) -> None:
-        async with self._connection() as connection:
-            await partitions.make(connection, days)
+    async def _make(self, days: Sequence[int]) -> None:
+        await self._run(lambda connection: partitions.make(connection, days))
 
     def now_ms(self) -> int:
         """`Deliveries.now_ms`."""
@@ -225,9 +243,7 @@ class PostgresBase:
 
         async def run(connection: asyncpg.Connection[Any]) -> T:
             async with connection.transaction():
-                now_ms = self.clock.told()
-                if now_ms is None:
-                    now_ms = await connection.fetchval("SELECT hl_now(NULL)")
+                now_ms = await connection.fetchval(_BEGIN if self._way.pooled else _NOW, self.clock.told())
                 transaction = Transaction(connection, now_ms)
                 result = await work(transaction)
                 await transaction.finish()
@@ -240,6 +256,8 @@ class PostgresBase:
 
         async def run(connection: asyncpg.Connection[Any]) -> T:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
+                if self._way.pooled:
+                    await connection.execute(_LIMIT)
                 return await work(Transaction(connection, self.now_ms()))
 
         return await self._run(run)
@@ -255,6 +273,10 @@ class PostgresBase:
                     except asyncpg.InternalClientError:
                         connection.terminate()  # nobody knows what state it is in
                         raise
+                    except (asyncpg.DataError, ValueError, OverflowError, TypeError):
+                        # A value that the driver cannot encode: it had begun the statement, and did not end it.
+                        await connection.execute("SELECT 1")
+                        raise
             except asyncpg.PostgresError as error:
                 if error.sqlstate == NO_PARTITION and attempt == 0 and "partition" in str(error):
                     await self._missing(days)
@@ -267,14 +289,29 @@ class PostgresBase:
                 raise self._told(error, begun=begun) from error
         raise StoreUnavailable("PostgreSQL: this statement is the victim of deadlocks again and again")
 
+    async def _in_session(self, work: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
+        """What `work` does on a session of its own, that no limit of time ends: for what is seldom."""
+        try:
+            session = await sessions.session(self._session_dsn)
+            try:
+                return await work(session)
+            finally:
+                session.terminate()
+        except Exception as error:
+            raise self._told(error) from error
+
     async def _missing(self, stored: Sequence[bytes]) -> None:
         """Make the ranges of what could not be stored."""
-        days = sorted({partitions.day_of(ids.time_ms(identifier)) for identifier in stored})
-        days.append(partitions.day_of(self.now_ms()))
+        days = {partitions.day_of(ids.time_ms(identifier)) for identifier in stored}
+        days.add(partitions.day_of(self.now_ms()))
         async with self._connection() as connection:
-            for day in days:
-                await partitions.make(connection, range(day, day + 1))
+            await partitions.make(connection, sorted(days))
 
     @staticmethod
     def _told(error: BaseException, *, begun: bool = False) -> BaseException:
         return translate(error, begun=begun) or error
+
+
+async def _as_it_is(_connection: asyncpg.Connection[Any]) -> None:
+    """A connection goes back to the pool: nothing of ours outlives a transaction, and the driver's own statement that
+    forgets sessions' state would double the number of statements."""

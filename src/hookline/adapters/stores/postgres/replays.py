@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from hookline.adapters.stores.due import Due
-from hookline.adapters.stores.postgres import rows
+from hookline.adapters.stores.postgres import kept_events, rows
 from hookline.adapters.stores.postgres.again import deliver_again, open_again
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core.delivery import State
@@ -69,10 +69,11 @@ async def step_replay(
         return ReplayStep(applied=False)
     await transaction.require_registry(registry_version)
     found = await transaction.rows(
-        "SELECT id, tenant, octet_length(data) AS size FROM events WHERE encoding = 0 AND id = ANY ($1)",
+        "SELECT id, tenant, octet_length(data) AS size FROM every_event WHERE encoding = 0 AND id = ANY ($1)",
         list({one.event_id for one in again}),
     )
     sizes = {row["id"]: row["size"] for row in found if row["tenant"] == job.tenant}
+    await kept_events.keep(transaction, list(sizes))
     await _lock(transaction, again)
     due_s: Due = {}
     made = []

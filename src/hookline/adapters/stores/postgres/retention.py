@@ -1,7 +1,7 @@
 """Nothing grows for ever: what is too old is found, and removed in bounded steps, each looking again before it removes.
 
 A circle visits one table after another, in the order of its keys, and removes row by row. Days of history are tables of
-their own, which are not dropped yet when nothing of them is needed.
+their own: what is kept for longest goes with its day (`history`), and only what is kept for less goes row by row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from hookline.adapters.stores.ages import Ages
-from hookline.adapters.stores.postgres import again, rows, sources
+from hookline.adapters.stores.postgres import again, kept_events, rows, sources
+from hookline.adapters.stores.postgres.history import Horizon
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -65,31 +66,62 @@ class _Found(msgspec.Struct):
     ended: bool
 
 
-async def _look_deliveries(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
-    """Each attempt counts like a row: a delivery that was retried a hundred times is as much work as a hundred."""
-    kept_ms = ages.now_ms - _EXPIRED_KEPT_MS
-    found = _Found([], 0, after, ended=True)
-    walked = await transaction.rows(
-        "SELECT id, tenant, finished_ms, attempts, reason FROM closed WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3",
+Look = Callable[[Transaction, Horizon, Any, int], Awaitable[_Found]]
+Remove = Callable[[Transaction, Sequence[Any]], Awaitable[int]]
+
+
+def _look_closed(
+    highest: Callable[[Horizon], bytes], bound: Callable[[Horizon, str], bytes], further: str = ""
+) -> Look:
+    """Closed deliveries. Each attempt counts like a row: one that was retried a hundred times is as much work."""
+
+    async def look(transaction: Transaction, horizon: Horizon, after: Any, limit: int) -> _Found:
+        kept_ms = horizon.now_ms - _EXPIRED_KEPT_MS
+        found = _Found([], 0, after, ended=True)
+        walked = await transaction.rows(
+            "SELECT id, tenant, finished_ms, attempts, reason FROM closed"
+            f" WHERE id > $1 AND id < $2{further} ORDER BY id LIMIT $3",
+            after,
+            highest(horizon),
+            limit,
+        )
+        for row in walked:
+            if found.examined and found.examined + 1 + row["attempts"] > limit:
+                found.ended = False
+                break
+            found.last = row["id"]
+            found.examined += 1
+            old = row["id"] < bound(horizon, row["tenant"])
+            if old and (row["reason"] != "expired" or row["finished_ms"] <= kept_ms):
+                found.keys.append(row["id"])
+                found.examined += row["attempts"]
+        found.ended = found.ended and found.examined < limit
+        return found
+
+    return look
+
+
+async def _look_events(transaction: Transaction, horizon: Horizon, after: Any, limit: int) -> _Found:
+    """Those that do not go with their day."""
+    sql = "SELECT id, tenant FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3"
+    found = await transaction.rows(sql, after, horizon.row_highest, limit)
+    keys = [row["id"] for row in found if row["id"] < horizon.row_bound(row["tenant"])]
+    return _Found(keys, len(found), found[-1]["id"] if found else after, len(found) < limit)
+
+
+async def _look_replayed(transaction: Transaction, horizon: Horizon, after: Any, limit: int) -> _Found:
+    """Events whose day goes before their replays do: they are kept apart."""
+    found = await transaction.rows(
+        "SELECT DISTINCT v.id FROM replays r JOIN events v ON v.id = r.event_id"
+        " WHERE r.event_id > $1 AND r.event_id < $2 ORDER BY v.id LIMIT $3",
         after,
-        ages.highest,
+        horizon.past,
         limit,
     )
-    for row in walked:
-        if found.examined and found.examined + 1 + row["attempts"] > limit:
-            found.ended = False
-            break
-        found.last = row["id"]
-        found.examined += 1
-        old = row["id"] < ages.bound(row["tenant"])
-        if old and (row["reason"] != "expired" or row["finished_ms"] <= kept_ms):
-            found.keys.append(row["id"])
-            found.examined += row["attempts"]
-    found.ended = found.ended and found.examined < limit
-    return found
+    return _Found([row["id"] for row in found], len(found), found[-1]["id"] if found else after, len(found) < limit)
 
 
-def _look_ids(table: str, further: str = "") -> Callable[[Transaction, Ages, Any, int], Awaitable[_Found]]:
+def _look_ids(table: str, further: str = "") -> Look:
     """A table with an id and a tenant, whose rows are too old by their ids."""
 
     async def look(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
@@ -111,7 +143,7 @@ async def _look_tombstones(transaction: Transaction, ages: Ages, after: Any, lim
     return _Found(keys, len(found), found[-1]["id"] if found else after, len(found) < limit)
 
 
-def _look_all(sql: str) -> Callable[[Transaction, Ages, Any, int], Awaitable[_Found]]:
+def _look_all(sql: str) -> Look:
     """A small table: its rows that are to go, by one statement with the instant up to which they are kept."""
 
     async def look(transaction: Transaction, ages: Ages, after: Any, limit: int) -> _Found:
@@ -161,15 +193,23 @@ async def _remove_deliveries(transaction: Transaction, keys: Sequence[Any]) -> i
     return len(gone)
 
 
-async def _remove_events(transaction: Transaction, keys: Sequence[Any]) -> int:
-    own = "d.id > events.id AND d.id <= events.id || '\\xffffffff'::bytea"
-    return await transaction.run(
-        "DELETE FROM events WHERE id = ANY ($1)"
-        f" AND NOT EXISTS (SELECT 1 FROM open d WHERE {own}) AND NOT EXISTS (SELECT 1 FROM closed d WHERE {own})"
-        " AND NOT EXISTS (SELECT 1 FROM replays r WHERE r.event_id = events.id)"
-        " AND NOT EXISTS (SELECT 1 FROM fanouts f WHERE f.event_id = events.id)",
-        list(keys),
-    )
+def _remove_events(table: str) -> Remove:
+    async def remove(transaction: Transaction, keys: Sequence[Any]) -> int:
+        own = "d.id > v.id AND d.id <= v.id || '\\xffffffff'::bytea"
+        return await transaction.run(
+            f"DELETE FROM {table} v WHERE v.id = ANY ($1)"
+            f" AND NOT EXISTS (SELECT 1 FROM open d WHERE {own}) AND NOT EXISTS (SELECT 1 FROM closed d WHERE {own})"
+            " AND NOT EXISTS (SELECT 1 FROM replays r WHERE r.event_id = v.id)"
+            " AND NOT EXISTS (SELECT 1 FROM fanouts f WHERE f.event_id = v.id)",
+            list(keys),
+        )
+
+    return remove
+
+
+async def _keep_events(transaction: Transaction, keys: Sequence[Any]) -> int:
+    await transaction.run(kept_events.MOVE, list(keys))
+    return 0
 
 
 async def _remove_tombstones(transaction: Transaction, keys: Sequence[Any]) -> int:
@@ -186,7 +226,7 @@ async def _remove_changes(transaction: Transaction, keys: Sequence[Any]) -> int:
     return removed
 
 
-def _remove(sql: str) -> Callable[[Transaction, Sequence[Any]], Awaitable[int]]:
+def _remove(sql: str) -> Remove:
     async def remove(transaction: Transaction, keys: Sequence[Any]) -> int:
         return await transaction.run(sql, [key[0] if isinstance(key, tuple) else key for key in keys])
 
@@ -196,17 +236,33 @@ def _remove(sql: str) -> Callable[[Transaction, Sequence[Any]], Awaitable[int]]:
 class _Table(msgspec.Struct, frozen=True):
     """One stop of the circle."""
 
-    look: Callable[[Transaction, Ages, Any, int], Awaitable[_Found]]
-    remove: Callable[[Transaction, Sequence[Any]], Awaitable[int]]
+    look: Look
+    remove: Remove
     """Removes those that may still go; how many rows that were."""
 
 
-_DELIVERIES: Final = _Table(_look_deliveries, _remove_deliveries)
-_OF_EVENTS: Final = _Table(_look_ids("events"), _remove_events)
+_DELIVERIES: Final = _Table(
+    _look_closed(lambda horizon: horizon.row_highest, lambda horizon, tenant: horizon.row_bound(tenant)),
+    _remove_deliveries,
+)
+# Of days that are about to go: what lanes and replays hang on.
+_TIED: Final = _Table(
+    _look_closed(
+        lambda horizon: horizon.past,
+        lambda horizon, _tenant: horizon.past,
+        " AND (event_id IS NOT NULL OR (state = 5 AND lane IS NOT NULL))",
+    ),
+    _remove_deliveries,
+)
+_OF_EVENTS: Final = _Table(_look_events, _remove_events("events"))
+_OF_KEPT: Final = _Table(_look_ids("events_kept"), _remove_events("events_kept"))
 _QUARANTINE: Final = _Table(_look_quarantine, sources.purge)
 _CIRCLE: Final = (
     _DELIVERIES,
+    _TIED,
     _OF_EVENTS,
+    _Table(_look_replayed, _keep_events),
+    _OF_KEPT,
     _Table(
         _look_ids("replay_jobs", " AND state <> 'running'"),
         _remove("DELETE FROM replay_jobs WHERE state <> 'running' AND id = ANY ($1)"),
@@ -259,12 +315,11 @@ class Step(msgspec.Struct):
     following: Place
 
 
-async def look(transaction: Transaction, place: Place, keep: Keep, limit: int) -> Step:
+async def look(transaction: Transaction, place: Place, horizon: Horizon, limit: int) -> Step:
     """The next step of `Retention.purge`; nothing examined: the circle is closed."""
-    ages = Ages(keep, transaction.now_ms)
     after = place.after
     for stop in range(place.stop, len(_CIRCLE)):
-        found = await _CIRCLE[stop].look(transaction, ages, after, limit)
+        found = await _CIRCLE[stop].look(transaction, horizon, after, limit)
         after = b""
         if found.examined:
             following = Place(stop + 1) if found.ended else Place(stop, found.last)
@@ -276,7 +331,7 @@ async def remove(transaction: Transaction, step: Step) -> Purged:
     """Remove what a step found and may still be removed."""
     table = _CIRCLE[step.stop]
     removed = await table.remove(transaction, step.keys)
-    deliveries = removed if table is _DELIVERIES else 0
-    events = removed if table is _OF_EVENTS else 0
+    deliveries = removed if table in (_DELIVERIES, _TIED) else 0
+    events = removed if table in (_OF_EVENTS, _OF_KEPT) else 0
     quarantined = removed if table is _QUARANTINE else 0
     return Purged(step.examined, deliveries, events, quarantined)

@@ -7,6 +7,8 @@ from typing import Final
 
 import asyncpg
 
+from hookline.adapters.stores.postgres import sessions
+
 _SEALED: Final = (
     "SELECT sealed FROM endpoints WHERE deleted = 0 AND octet_length(sealed) > 0"
     " UNION ALL SELECT sealed FROM sources WHERE NOT deleted AND octet_length(sealed) > 0"
@@ -17,7 +19,7 @@ async def sealed_secrets(dsn: str) -> AsyncGenerator[bytes, None]:
     """The sealed secrets of every endpoint and source. Nothing where they cannot be read: what is wrong with the
     database is said by who starts the store."""
     try:
-        connection = await asyncpg.connect(dsn, timeout=5.0, command_timeout=15.0)
+        connection = await sessions.reader(dsn)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         return
     try:

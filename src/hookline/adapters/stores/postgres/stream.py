@@ -42,7 +42,7 @@ _CHANGES: Final = (
 )
 _HEADS: Final = (
     "SELECT id, tenant, type, source, source_id, subject, content_type, attributes, encoding, ''::bytea AS data,"
-    " octet_length(data) AS size FROM events WHERE id = ANY ($1)"
+    " octet_length(data) AS size FROM every_event WHERE id = ANY ($1)"
 )
 _ATTEMPTS: Final = (
     "SELECT a.delivery_id, a.fence, a.packed FROM unnest($1::bytea[], $2::integer[]) AS u (id, fence)"

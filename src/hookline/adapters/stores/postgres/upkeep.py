@@ -8,7 +8,7 @@ from typing import Any, Final
 from hookline.adapters.stores.books import UNFOLDED
 from hookline.adapters.stores.due import by_age
 from hookline.adapters.stores.kept_event import ERASED
-from hookline.adapters.stores.postgres import counters, rows
+from hookline.adapters.stores.postgres import counters, kept_events, rows
 from hookline.adapters.stores.postgres.transaction import Transaction
 from hookline.core import ids
 from hookline.core.delivery import State
@@ -80,10 +80,10 @@ async def unfold(transaction: Transaction, limit: int) -> tuple[dict[bytes, floa
         limit * width,
     )
     endpoint_ids = [step[at : at + width] for at in range(0, len(step), width)]
-    encoding = await transaction.value("SELECT encoding FROM events WHERE id = $1 FOR KEY SHARE", event_id)
+    event = await kept_events.locked(transaction, "encoding", event_id, "FOR KEY SHARE")
     living: set[bytes] = set()
     reason: str | None = None  # of an erased event nobody gets anything: discarded by who erased it
-    if encoding != ERASED:
+    if event is None or event["encoding"] != ERASED:
         sql = "SELECT id FROM endpoints WHERE deleted = 0 AND id = ANY ($1) FOR KEY SHARE"
         living = {row["id"] for row in await transaction.rows(sql, endpoint_ids)}
         reason = _REASON_DELETED

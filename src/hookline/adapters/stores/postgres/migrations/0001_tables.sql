@@ -6,7 +6,8 @@ CREATE TABLE meta (
     value bigint NOT NULL
 );
 INSERT INTO meta (name, value) VALUES
-    ('registry_version', 0), ('stream_epoch', (random() * 2147483647)::bigint), ('journal_from', 0);
+    ('registry_version', 0), ('stream_epoch', (random() * 2147483647)::bigint), ('journal_from', 0),
+    ('keep_from', 0);                       -- events made before this instant go soon: a replay keeps its event apart
 
 -- History is cut into ranges of the time-ordered id, so that old ranges are dropped instead of deleted row by row.
 CREATE TABLE events (
@@ -23,6 +24,9 @@ CREATE TABLE events (
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 ALTER TABLE events ALTER COLUMN data SET STORAGE EXTERNAL;
+-- Events of which a replay outlives their range of history. An event is in one of the two.
+CREATE TABLE events_kept (LIKE events INCLUDING DEFAULTS INCLUDING STORAGE, PRIMARY KEY (id));
+CREATE VIEW every_event AS SELECT * FROM events UNION ALL SELECT * FROM events_kept;
 
 CREATE TABLE closed (
     id          bytea NOT NULL,
@@ -41,6 +45,9 @@ CREATE TABLE closed (
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX closed_failed ON closed (tenant, id) WHERE state = 5;
+-- What must be looked at before a range is dropped: other rows hang on these, or they stay for a day more.
+CREATE INDEX closed_tied ON closed (id) WHERE event_id IS NOT NULL OR (state = 5 AND lane IS NOT NULL);
+CREATE INDEX closed_expired ON closed (id) WHERE reason = 'expired';
 
 CREATE TABLE attempts (
     delivery_id bytea NOT NULL,

@@ -193,7 +193,7 @@ CREATE FUNCTION hl_accept(
     s_item integer[], s_source bytea[], s_problem bytea[], s_event bytea[], s_max integer[], s_released bytea[],
     OUT now_ms bigint, OUT r_state smallint[], OUT r_items bytea[], OUT r_notes bytea[], OUT r_hash_known bytea[],
     OUT i_first bytea[], OUT d_state smallint[], OUT s_how smallint[]
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
     skip boolean[] := array_fill(false, ARRAY[cardinality(i_id)]);
     made bytea[];

@@ -1,4 +1,5 @@
 -- Claim: what is due of some endpoints, within slots, caps, rates, waits and probes; and giving back unstarted.
+-- These functions set their limit for locks themselves: through a pooler there is no session that could have it.
 
 -- In how many ms the next pending delivery of an endpoint may be claimed, not before `p_from`; NULL: nothing pending.
 CREATE FUNCTION hl_next_due(p_endpoint bytea, p_now bigint, p_from bigint) RETURNS bigint LANGUAGE sql AS $$
@@ -19,7 +20,7 @@ CREATE FUNCTION hl_claim(
     kind integer, endpoint_id bytea, wait_ms bigint, id bytea, fence integer, tries integer, attempts integer, lost integer,
     lane text, rank smallint, early_ms bigint, entry integer, event_id bytea, tenant text, type text, source text,
     source_id text, subject text, content_type text, attributes bytea, encoding smallint, data bytea
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     v_now bigint := hl_now(p_told);
@@ -123,6 +124,14 @@ BEGIN
             v.content_type, v.attributes, v.encoding, v.data
         FROM unnest(c_id, c_entry) WITH ORDINALITY AS c (id, entry, n) JOIN open o ON o.id = c.id
         JOIN events v ON v.id = coalesce(o.event_id, substr(o.id, 1, 12)) ORDER BY c.n;
+        GET DIAGNOSTICS v_want = ROW_COUNT;
+        IF v_want < cardinality(c_id) THEN  -- an old event, replayed
+            RETURN QUERY SELECT 1, o.endpoint_id, 0::bigint, o.id, o.fence, o.tries, o.attempts, o.lost, o.lane, o.rank,
+                greatest(0, o.due_ms - v_now), c.entry, v.id, v.tenant, v.type, v.source, v.source_id, v.subject,
+                v.content_type, v.attributes, v.encoding, v.data
+            FROM unnest(c_id, c_entry) WITH ORDINALITY AS c (id, entry, n) JOIN open o ON o.id = c.id
+            JOIN events_kept v ON v.id = coalesce(o.event_id, substr(o.id, 1, 12)) ORDER BY c.n;
+        END IF;
     END IF;
 END $$;
 

@@ -97,7 +97,7 @@ CREATE FUNCTION hl_record(
     d_item integer[], d_id bytea[], d_endpoint bytea[], d_lane text[], d_lease bigint[],
     OUT now_ms bigint, OUT applied boolean[], OUT h_applied boolean[], OUT due_endpoint bytea[], OUT due_at bigint[],
     OUT d_state smallint[]
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     v_events boolean := cardinality(i_id) > 0;
@@ -296,7 +296,8 @@ BEGIN
 END $$;
 
 -- Leases given back unstarted: pending again, due as before, no try used.
-CREATE FUNCTION hl_release(p_told bigint, x_id bytea[], x_fence integer[], OUT applied boolean[]) LANGUAGE plpgsql AS $$
+CREATE FUNCTION hl_release(p_told bigint, x_id bytea[], x_fence integer[], OUT applied boolean[]) LANGUAGE plpgsql
+SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     v_now bigint := hl_now(p_told);
