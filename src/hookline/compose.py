@@ -34,14 +34,15 @@ from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database
+from hookline.databases import database, spool_of
 from hookline.destinations import broker_senders
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.limits import Limits
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
@@ -56,7 +57,6 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
-from hookline.spools import spool_of
 from hookline.version import __version__
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys

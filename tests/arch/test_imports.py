@@ -101,8 +101,7 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     assert {
         reader
         for reader in readers
-        if part(reader)
-        not in ("compose", "caches", "databases", "queues", "spools", "processes", "cli", "settings", "key_files")
+        if part(reader) not in ("compose", "caches", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 
