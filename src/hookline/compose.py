@@ -34,13 +34,15 @@ from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database
+from hookline.databases import database, spool_of
+from hookline.destinations import broker_senders
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.limits import Limits
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
@@ -55,7 +57,6 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
-from hookline.spools import spool_of
 from hookline.version import __version__
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
@@ -99,19 +100,9 @@ class Program:
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
         self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
-        networks = Networks(settings.allow_networks)
-        http = HttpSender(
-            networks,
-            self.clock,
-            https_only=settings.https_only,
-            version=__version__,
-            origin=origin_of(self.public_url),
-            ourselves=Ourselves(self.public_url, self.addresses),
-            ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
-        )
+        http, senders = self._senders()
         node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
         self.brokers = Brokers(http, settings.ca_file, self.clock, node)
-        senders: Mapping[str, Sender] = {http.kind: http}
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
@@ -155,6 +146,22 @@ class Program:
             shared=settings.on_postgres,
             delivers=settings.role != "api",
         )
+
+    def _senders(self) -> tuple[HttpSender, Mapping[str, Sender]]:
+        """The sender of HTTP, and one for each kind of endpoint, itself among them."""
+        settings = self.settings
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        http = HttpSender(
+            Networks(settings.allow_networks),
+            self.clock,
+            https_only=settings.https_only,
+            version=__version__,
+            origin=origin_of(self.public_url),
+            ourselves=Ourselves(self.public_url, self.addresses),
+            ca_file=ca_file,
+        )
+        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        return http, {http.kind: http, **brokers}
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""

@@ -20,7 +20,8 @@ from hookline.core.secret import Keyring
 from hookline.core.subscribe import encode_spec, parse_spec
 from hookline.core.verifiers.verdict import Fetch, Fetched
 from hookline.flow.answers import Answer
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
+from hookline.flow.limits import Limits
 from hookline.ports.consumer import Broker
 from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 from hookline.ports.store import Counts, DeliveryRow, EndpointRow, Query

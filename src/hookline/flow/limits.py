@@ -1,4 +1,4 @@
-"""What the engine may use, from the settings."""
+"""What one process may use, and what it is for: from the settings."""
 
 from __future__ import annotations
 

@@ -98,6 +98,8 @@ class HttpSender:
             on_lost=self._lost,
             ourselves=ourselves,
         )
+        self.dialer = self._dialer
+        """The guard, for the senders of other protocols."""
         self._asker = Asker(
             self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
         )
