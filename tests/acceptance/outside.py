@@ -124,7 +124,7 @@ class Rabbitmq:
         async def work() -> None:
             import aio_pika
 
-            async with await aio_pika.connect(self._server.url()) as connection:
+            async with await aio_pika.connect(self._server.url) as connection:
                 await (await connection.channel()).declare_queue(name, durable=True)
 
         asyncio.run(work())
@@ -133,7 +133,7 @@ class Rabbitmq:
         async def work() -> None:
             import aio_pika
 
-            async with await aio_pika.connect(self._server.url()) as connection:
+            async with await aio_pika.connect(self._server.url) as connection:
                 exchange = (await connection.channel()).default_exchange
                 for number in numbers:
                     message = aio_pika.Message(body(number), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
@@ -156,7 +156,7 @@ class Kafka:
         self._server = server
 
     def config(self, name: str) -> dict[str, Any]:
-        return {"url": self._server.url(), "topic": name, "group": f"group-{name}"}
+        return {"url": self._server.url, "topic": name, "group": f"group-{name}"}
 
     def make(self, name: str) -> None:
         from confluent_kafka.admin import AdminClient, NewTopic

@@ -46,7 +46,7 @@ class KafkaBench:
         number = next(_NUMBERS)
         await self.make(f"topic-{number}", 2 if shared else 1)
         return consuming(
-            "kafka", number, url=self.server.url(), topic=f"topic-{number}", group=f"group-{number}", **config
+            "kafka", number, url=self.server.url, topic=f"topic-{number}", group=f"group-{number}", **config
         )
 
     async def make(self, name: str, partitions: int = 1) -> None:
@@ -104,7 +104,7 @@ async def test_a_topic_made_anew_has_other_coordinates(bench: KafkaBench) -> Non
             await bench.broker.open(source)
     await bench.make(source.config["topic"])
     await bench.publish(source, [b"new"], {})
-    anew = consuming("kafka", 998, url=bench.server.url(), topic=source.config["topic"], group="anew")
+    anew = consuming("kafka", 998, url=bench.server.url, topic=source.config["topic"], group="anew")
     async with opened(bench, anew) as consumer:
         (new,) = await received(consumer, 1)
     assert (old.body, old.key, new.body, new.key) == (b"old", "k", b"new", "")

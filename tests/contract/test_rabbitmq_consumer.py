@@ -42,7 +42,7 @@ class RabbitmqBench:
 
     async def source(self, *, shared: bool = False, **config: Any) -> Source:
         number = next(_NUMBERS)
-        async with await aio_pika.connect(self.server.url()) as connection:
+        async with await aio_pika.connect(self.server.url) as connection:
             channel = await connection.channel()
             await channel.declare_queue(f"queue-{number}", durable=True)
         return consuming(
@@ -52,7 +52,7 @@ class RabbitmqBench:
     async def publish(
         self, source: Source, bodies: Sequence[bytes], properties: Mapping[str, str], **more: Any
     ) -> None:
-        async with await aio_pika.connect(self.server.url()) as connection:
+        async with await aio_pika.connect(self.server.url) as connection:
             channel = await connection.channel()
             for body in bodies:
                 message = aio_pika.Message(
@@ -61,7 +61,7 @@ class RabbitmqBench:
                 await channel.default_exchange.publish(message, routing_key=source.config["queue"])
 
     async def delete(self, source: Source) -> None:
-        async with await aio_pika.connect(self.server.url()) as connection:
+        async with await aio_pika.connect(self.server.url) as connection:
             channel = await connection.channel()
             await channel.queue_delete(source.config["queue"])
 
