@@ -21,6 +21,7 @@ from bench.formats import formats
 from bench.machine import describe, disk, pin, revision
 from bench.measure import Bench
 from bench.profiling import profile
+from bench.reads import reads
 from bench.stored import history, keys
 from bench.stores import stores
 from bench.usual import usual
@@ -37,7 +38,9 @@ def number(name: str, otherwise: int = 0) -> int:
 def choose(bench: Bench) -> None:
     """What the variables ask for."""
     rounds = number("ROUNDS")
-    if os.environ.get("DB"):
+    if number("READS"):
+        reads(bench, number("READS"), os.environ.get("DB", ""), os.environ.get("CACHE", ""))
+    elif os.environ.get("DB"):
         stores(bench, os.environ["DB"], os.environ.get("QUEUE", ""), rounds)
     elif os.environ.get("PROFILE"):
         profile(bench, os.environ["PROFILE"])

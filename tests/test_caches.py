@@ -14,6 +14,7 @@ from hookline.core.buckets import Buckets
 from hookline.core.endpoint import RateSpec
 from hookline.core.secret import Keyring
 from hookline.flow.engine import Engine
+from hookline.flow.reads import Reads
 from hookline.settings import SettingsError, load_settings
 from hookline.testing.clock import ToldClock
 from tests.flow.rig import SilentObserver
@@ -35,9 +36,14 @@ async def test_without_a_server_everything_is_this_processs_own(tmp_path: Path, 
     await made.cache.set(b"event:x", b"1", 60)
     assert await made.cache.get(b"event:x") == b"1"
     assert not made.shared
-    assert type(made.buckets("keys")) is type(made.address_buckets(10)) is Buckets
-    assert made.counts()["hits"] == 1
-    await made.close()
+    assert type(made.buckets("keys")) is Buckets
+    assert made.address_rate(None) is None
+    addresses = made.address_rate((1, 60.0))
+    assert addresses is not None
+    assert type(addresses._buckets) is Buckets
+    reads = Reads(made.cache, ToldClock())
+    assert made.gauges(reads).hits == {"event": 1}
+    await made.close(reads)
 
 
 @pytest.mark.parametrize("cache", NOBODY.values(), ids=NOBODY)
@@ -45,13 +51,16 @@ async def test_a_server_is_for_all_and_need_not_be_there(tmp_path: Path, cache: 
     """With a server rates are shared; that nobody listens there is no reason not to start, nor to fail later."""
     made = caching(tmp_path, cache)
     assert made.shared
-    for buckets in (made.buckets("keys"), made.address_buckets(10)):
+    addresses = made.address_rate((1, 60.0))
+    assert addresses is not None
+    for buckets in (made.buckets("keys"), addresses._buckets):
         assert type(buckets) is not Buckets
         assert buckets.take("x", 1_000_000.0, RateSpec(1, 60.0)) == 0
         assert buckets.take("x", 1_000_000.0, RateSpec(1, 60.0)) > 0
     assert await made.cache.get(b"event:x") is None
-    assert made.counts()["errors"] >= 1
-    await made.close()
+    reads = Reads(made.cache, ToldClock())
+    assert made.gauges(reads).errors >= 1
+    await made.close(reads)
 
 
 @pytest.mark.parametrize("kind", NOBODY)

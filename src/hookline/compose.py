@@ -23,10 +23,11 @@ import uvloop
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.keys.kept import KeptKeys
 from hookline.adapters.observers.logs import LogObserver
-from hookline.adapters.observers.prometheus import CacheGauges, Gauges, PrometheusObserver
+from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.brokers import Brokers
 from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
@@ -34,19 +35,20 @@ from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnava
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
 from hookline.databases import database
+from hookline.destinations import broker_senders
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
 from hookline.flow.engine import Engine, Limits
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
-from hookline.flow.reads import Reads, standing
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
 from hookline.flow.stream import Live
 from hookline.flow.tenants import Tenants
 from hookline.garbage import Garbage, tune
+from hookline.gauges import gauges
 from hookline.key_files import operator_key, secret_keys
 from hookline.place import Place
 from hookline.ports.clock import Clock
@@ -56,7 +58,6 @@ from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
 from hookline.spools import spool_of
 from hookline.version import __version__
-from hookline.web.address_rate import ADDRESSES_MAX, AddressRate
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
 from hookline.web.client_address import Proxies
@@ -109,7 +110,11 @@ class Program:
             ourselves=Ourselves(self.public_url, self.addresses),
             ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
         )
-        senders: Mapping[str, Sender] = {http.kind: http}
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        to_brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        senders: Mapping[str, Sender] = {http.kind: http, **to_brokers}
+        node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
+        self.brokers = Brokers(http, settings.ca_file, self.clock, node)
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
@@ -119,27 +124,14 @@ class Program:
             keyring,
             self.clock,
             self.observer,
-            Limits(
-                strict_types=settings.event_types == "strict",
-                dedupe_s=settings.dedupe_h * 3600,
-                concurrency_max=settings.concurrency,
-                host_concurrency_max=settings.host_concurrency,
-                handoff_max=settings.handoff_max,
-                open_max=settings.open_max,
-                public_url=self.public_url,
-                retention_s=settings.retention_d * 86_400,
-                accept_gather_s=ACCEPT_GATHER_S,
-                record_linger_s=RECORD_LINGER_S,
-                commits_in_flight=self.database.commits_in_flight,
-                shared=settings.on_postgres,
-                delivers=settings.role != "api",
-            ),
+            self._limits(),
             KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
             self.caching.buckets,
+            None if settings.role == "worker" else self.brokers.kinds,
         )
         self.metrics.local = self.engine.intake.gauges
-        self.reads = Reads(self.caching.cache, self.clock, standing(self.engine.registry, self.engine.follow))
+        self.reads = self.caching.reads(self.engine)
         self.live = Live(self.store, self.engine.registry, self.clock, self.observer, shown(self.engine.registry))
         if self.engine.follow is not None:
             self.database.on_registry_change(self.engine.follow.soon)
@@ -148,6 +140,24 @@ class Program:
         self._own_front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            strict_types=settings.event_types == "strict",
+            dedupe_s=settings.dedupe_h * 3600,
+            concurrency_max=settings.concurrency,
+            host_concurrency_max=settings.host_concurrency,
+            handoff_max=settings.handoff_max,
+            open_max=settings.open_max,
+            public_url=self.public_url,
+            retention_s=settings.retention_d * 86_400,
+            accept_gather_s=ACCEPT_GATHER_S,
+            record_linger_s=RECORD_LINGER_S,
+            commits_in_flight=self.database.commits_in_flight,
+            shared=settings.on_postgres,
+            delivers=settings.role != "api",
+        )
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""
@@ -224,8 +234,7 @@ class Program:
         ended = await self.engine.stop(settings.grace_s)
         if self._own_front is not None:
             await self._own_front.stop(grace_s=1.0)
-        self.observer.fact("cache_used", queries_saved=self.reads.queries_saved, **self.caching.counts())
-        await self.caching.close()
+        await self.caching.close(self.reads)
         self.observer.fact("stopped", clean=ended)
         return EXIT_OK
 
@@ -235,11 +244,9 @@ class Program:
             loop.add_signal_handler(number, self._ended.set)
 
     def _front(self) -> Front:
-        engine = self.engine
-        catalogue = engine.catalogue
+        engine, catalogue = self.engine, self.engine.catalogue
         authority = Authority(operator_keys(self._key), engine.registry, engine.key_guard)
         proxies = Proxies(self.settings.trusted_proxies)
-        notify = engine.wake.notify
         endpoints = self._endpoints = Endpoints(
             self.store,
             engine.registry,
@@ -248,7 +255,7 @@ class Program:
             engine.senders,
             self.clock,
             engine.ids,
-            notify,
+            engine.wake.notify,
             engine.verification,
         )
         deliveries = Deliveries(
@@ -257,7 +264,7 @@ class Program:
             catalogue,
             lambda event: matches(event, engine.registry),
             engine.ids,
-            notify,
+            engine.wake.notify,
             self.observer,
             self.reads,
         )
@@ -266,16 +273,7 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
-            sources=Sources(
-                self.store,
-                engine.registry,
-                catalogue,
-                self._keyring,
-                self.clock,
-                engine.ids,
-                self.public_url,
-                has_spool=self.settings.spool_path is not None,
-            ),
+            sources=self._sources(),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
@@ -294,7 +292,6 @@ class Program:
             public_url=self.settings.public_url.rstrip("/"),
             reads=self.reads,
         )
-        rate = self.settings.address_rate
         return Front(
             app,
             authority,
@@ -304,11 +301,14 @@ class Program:
             proxies=proxies,
             receiver=engine.receive,
             public_url=self.settings.public_url.rstrip("/"),
-            address_rate=None if rate is None else self._address_rate(*rate),
+            address_rate=self.caching.address_rate(self.settings.address_rate),
         )
 
-    def _address_rate(self, n: int, per_s: float) -> AddressRate:
-        return AddressRate(n, per_s, self.clock.monotonic_s, buckets=self.caching.address_buckets(ADDRESSES_MAX))
+    def _sources(self) -> Sources:
+        engine = self.engine
+        parts = (self.store, engine.registry, engine.catalogue, self._keyring, self.clock, engine.ids)
+        has_spool = self.settings.spool_path is not None
+        return Sources(*parts, self.public_url, judge=self.brokers.judge, has_spool=has_spool)
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""
@@ -324,40 +324,8 @@ class Program:
         return await self.store.check()
 
     async def _gauges(self) -> Gauges:
-        counts = await self.store.counts(None)
-        runnable, oldest_s = await self.store.runnable_oldest_s()
-        opened = {
-            "pending": counts.pending,
-            "leased": counts.leased,
-            "held": counts.held,
-            "unconfirmed": counts.unconfirmed,
-        }
-        return Gauges(
-            open=opened,
-            runnable=runnable,
-            runnable_oldest_s=oldest_s,
-            in_flight=self.engine.deliver.slots.in_flight,
-            slots=self.settings.concurrency if self.engine.delivers else 0,
-            wal_bytes=self.database.wal_bytes(),
-            quarantined=counts.quarantined,
-            hints_dropped=self.engine.queue.dropped,
-            stream_readers=self.live.readers,
-            stream_cut_offs=self.live.cut_offs,
-            cache=self._cache_gauges(),
-            workers=1 if self.engine.follow is None else self.engine.follow.workers,
-        )
-
-    def _cache_gauges(self) -> CacheGauges:
-        cache = self.caching.cache
-        counts = cache.counts
-        return CacheGauges(
-            hits=counts.hits,
-            misses=counts.misses,
-            evictions=cache.evictions,
-            errors=counts.errors,
-            bypassed=counts.bypassed,
-            queries_saved=self.reads.queries_saved,
-        )
+        slots, wal_bytes = self.settings.concurrency, self.database.wal_bytes()
+        return await gauges(self.store, self.engine, self.live, self.caching.gauges(self.reads), slots, wal_bytes)
 
 
 def _armed(text: str, store: Store, senders: Mapping[str, Sender]) -> tuple[Store, Mapping[str, Sender]]:

@@ -175,8 +175,8 @@ def test_auto_follows_demand(cluster: Cluster, receiver: Receiver) -> None:
 
 @pytest.mark.rule(n=19)
 def test_busy_is_ready(cluster: Cluster, receiver: Receiver) -> None:
-    """While nothing can be committed publishing is 503 with Retry-After, and `/readyz` stays 200 all the while: a load
-    balancer that took the node away would overload the others. What was answered 202 is delivered afterwards."""
+    """While nothing can be committed publishing is 503 with Retry-After, `/readyz` stays 200 all the while, for a load
+    balancer that took the node away would overload the others, and what was answered 202 is delivered afterwards."""
     program = cluster.start()
     url = receiver.url()
     program.endpoint(url)

@@ -10,6 +10,7 @@ import pytest
 from bench.machine import Cores
 from bench.measure import Bench
 from bench.profiling import stacks
+from bench.reads import reads
 from bench.stored import fill
 from bench.template import template
 
@@ -37,6 +38,15 @@ def test_a_run_counts_what_the_program_did(bench: Bench):
         assert 0 < figures.publish_p50_ms <= figures.publish_p99_ms
         assert 0 < figures.e2e_p50_ms <= figures.e2e_p99_ms
         assert figures.accepted_s > 0
+
+
+def test_reads_come_from_the_cache(bench: Bench, capsys: pytest.CaptureFixture[str]):
+    """Events are read from the store, from the cache and by their tags, and it prints how many queries were saved."""
+    reads(bench, 20)
+    said = capsys.readouterr().out
+    assert "saved by the second 20 reads: 20" in said
+    assert all(row in said for row in ("asked of the store", "found in the cache", "confirmed: 304"))
+    assert bench.faults.found == []
 
 
 def test_what_nobody_wants_is_not_to_arrive(bench: Bench):

@@ -32,14 +32,16 @@ class Load:
     requests and one that wants order get the second."""
 
     def __init__(self, fleet: Fleet, receiver: Slim, name: str, *, many: int, some: int, seed: int) -> None:
-        """`many` publishers of the first type, `some` of the second."""
+        """`many` publishers of the first type, `some` of the second: slower ones, for each is a lane."""
         self._fleet = fleet
         self._receiver = receiver
         self._began_s = 0.0
-        kinds = {"many": many, "some": some}
+        kinds = {"many": (many, 0.02), "some": (some, 0.08)}
         self.publishers = {
-            kind: Publishers(fleet.entrance, f"{name}.{kind}", count=count, first=next(_FIRST), fill_bytes=300)
-            for kind, count in kinds.items()
+            kind: Publishers(
+                fleet.entrance, f"{name}.{kind}", count=count, pause_s=pause_s, first=next(_FIRST), fill_bytes=300
+            )
+            for kind, (count, pause_s) in kinds.items()
         }
         self.steady = self._subscribe(f"{name}.*", seed, failures=0.0)
         self.unsteady = self._subscribe(f"{name}.some", seed + 1, failures=0.05)
@@ -48,7 +50,7 @@ class Load:
     def _subscribe(self, pattern: str, seed: int, failures: float, **more: object) -> Endpoint:
         script = unsteady(seed, failures, 0.05)
         url = self._receiver.url()
-        made = self._fleet.entrance.endpoint(url, event_types=[pattern], retry=QUICK, timeout_s=5, **more)
+        made = self._fleet.entrance.endpoint(url, event_types=[pattern], retry=QUICK, timeout_s=2, **more)
         endpoint = Endpoint(made["id"], url, "order" in more)
 
         def recording(hit: Hit, before: int) -> Answer:

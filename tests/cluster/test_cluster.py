@@ -88,11 +88,12 @@ def test_whatever_dies_nothing_is_lost(nodes: Fleet) -> None:
     assert outcome.duplicates.total() <= in_flight.total()
 
 
+@pytest.mark.skipif(not LONG, reason="standing still takes half a minute: make cluster-crash")
 @pytest.mark.rule(n=16)
 @pytest.mark.timeout(300)
 def test_who_stands_still_stops_nobody(nodes: Fleet) -> None:
-    """A worker that is stopped beyond its leases loses these and nobody else's: what comes twice was in flight with it.
-    An API node that is stopped gets nothing from nginx within 5 s, and every publish is answered 202 all the while."""
+    """A worker that is stopped beyond its leases loses these and nobody else's, so that what comes twice was in flight
+    with it; an API node that is stopped gets nothing from nginx within 5 s, and every publish is answered 202."""
     worker, api = nodes.workers[0], nodes.apis[0]
     others = {name: row for name, row in nodes.instances().items() if name != nodes.name(worker)}
     with loaded(nodes, "still") as load:
@@ -139,17 +140,17 @@ def _taken_back(nodes: Fleet) -> bool:
 @pytest.mark.rule(n=18)
 @pytest.mark.timeout(300)
 def test_a_rolling_restart_is_not_noticed(nodes: Fleet) -> None:
-    """Every node is stopped in order and started again under load: each ends with 0, no publish fails, nothing is lost,
-    nothing comes twice."""
+    """Every node (in the short form half of them) is stopped in order and started again under load: each ends with 0,
+    no publish fails, nothing is lost, nothing comes twice."""
     with loaded(nodes, "roll") as load:
-        for pair in zip(nodes.apis, nodes.workers, strict=True):
+        for pair in list(zip(nodes.apis, nodes.workers, strict=True))[: 2 if LONG else 1]:
             for node in pair:
                 os.kill(node.pid, signal.SIGTERM)
             assert [node.end() for node in pair] == [0, 0]
             for node in pair:
                 node.launch()
             back(list(pair))
-            time.sleep(AWAY_S + 1.0)  # nginx has found out that it is back
+            time.sleep(AWAY_S + 1.0 if LONG else 1.0)  # before the next: nginx has found out that it is back
         outcome = load.finish()
     table("every node restarted in order", outcome.rows())
     outcome.hold()

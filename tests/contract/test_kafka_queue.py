@@ -19,7 +19,7 @@ from hookline.adapters.queues.broker import COMING_MAX, KEPT_S_MAX, BrokerQueue
 from hookline.adapters.queues.kafka import PARTITION_BYTES_MAX, KafkaBroker
 from hookline.core.broker_address import parse_broker_address
 from hookline.testing.queue_contract import TestQueue, delivery_ids, received_until
-from hookline.testing.queue_failures import Faults
+from hookline.testing.queue_failures import Faults, ends_and_starts
 from hookline.testing.queue_failures import TestQueueFailures as FailuresOfAll
 
 __all__ = ["TestQueue"]
@@ -100,6 +100,12 @@ def faults(kafka: Kafka) -> Iterator[KafkaFaults]:
 
 class TestQueueFailures(FailuresOfAll):
     """A broker that loses all, goes away, stands still. What it keeps is bounded by Kafka itself."""
+
+    @pytest.mark.rule(n=28)
+    async def test_a_broker_that_restarts_or_is_killed_is_found_again(self, faults: Faults) -> None:
+        """A SIGKILL and a start: publish never waits, and both consumers hear again within 30 s, once the sessions of
+        before have run out. (Kafka is stopped in order in `test_a_broker_that_is_away_at_the_start`.)"""
+        await ends_and_starts(faults, faults.server.kill)
 
     async def test_a_broker_is_never_filled(self, faults: Faults) -> None:
         """The topic is made with a bound of an hour and of 16 MiB for a partition."""

@@ -15,10 +15,12 @@ aio_pika = pytest.importorskip("aio_pika")
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.queues.broker import BrokerQueue
 from hookline.adapters.queues.rabbitmq import RabbitBroker
-from hookline.testing.queue_contract import TestQueue
-from hookline.testing.queue_failures import TestQueueFailures
+from hookline.core.broker_address import parse_broker_address
+from hookline.testing.queue_contract import TestQueue, delivery_ids, received_until
+from hookline.testing.queue_failures import Faults, ends_and_starts
+from hookline.testing.queue_failures import TestQueueFailures as FailuresOfAll
 
-__all__ = ["TestQueue", "TestQueueFailures"]
+__all__ = ["TestQueue"]
 WAIT_S = 10.0
 
 
@@ -89,3 +91,80 @@ def faults(rabbitmq: RabbitMQ) -> Iterator[RabbitFaults]:
     """The server, which runs again afterwards."""
     yield RabbitFaults(rabbitmq, rabbitmq.url)
     rabbitmq.restore()
+
+
+class TestQueueFailures(FailuresOfAll):
+    """A broker that loses all, goes away, stands still."""
+
+    @pytest.mark.rule(n=28)
+    async def test_a_broker_that_restarts_or_is_killed_is_found_again(self, faults: Faults) -> None:
+        """A SIGKILL right after the queue was made, which may come back without a leader, and a start: publish never
+        waits, and both consumers hear again within 30 s. (`test_a_broker_that_is_away_at_the_start` stops it.)"""
+        await ends_and_starts(faults, faults.server.kill)
+
+
+async def warned(broker: RabbitBroker) -> str:
+    """What a queue over it warns of first."""
+    said: list[str] = []
+    queue = BrokerQueue(broker, SystemClock(), lambda name, detail: said.append(f"{name} {detail}"))
+    queue.publish(delivery_ids(1))
+    async with asyncio.timeout(WAIT_S):
+        while not said:
+            await asyncio.sleep(0.02)
+    await queue.close()
+    return " ".join(said)
+
+
+@pytest.mark.rule(n=27)
+async def test_what_is_not_acknowledged_comes_again(faults: RabbitFaults) -> None:
+    """What a process took and did not claim goes to another when the first is gone; what it claimed does not."""
+    first = faults.queue()
+    wanted = delivery_ids(2)
+    for one in wanted:
+        first.publish([one])
+    async with asyncio.timeout(WAIT_S):
+        claimed, left = await first.receive(), await first.receive()
+    await first.acknowledge(claimed)
+    await asyncio.sleep(0.2)
+    await first.close()
+    second = faults.queue()
+    assert await received_until(second, set(left.delivery_ids)) == [1]  # fails on a foreign id
+    async with asyncio.timeout(WAIT_S):
+        while await faults.length():
+            await asyncio.sleep(0.05)
+    await second.close()
+
+
+async def test_what_others_send_is_ignored(faults: RabbitFaults) -> None:
+    """A message of anybody else's is no message, leaves the queue, and does not end the connection."""
+    queue = faults.queue()
+    queue.publish(delivery_ids(1))
+    await received_until(queue, set(delivery_ids(1)))
+    connects = faults.connects
+    async with administrator(faults.server) as channel:
+        for payload in (b"", b"hello", b"\x02\x01x", b"\x01\xffx", b"\x01\x00"):
+            await channel.default_exchange.publish(aio_pika.Message(payload), faults.name)
+    queue.publish(delivery_ids(2))
+    assert await received_until(queue, set(delivery_ids(2))) == [2]
+    assert faults.connects == connects
+    async with asyncio.timeout(WAIT_S):
+        while await faults.length():
+            await asyncio.sleep(0.05)
+    await queue.close()
+
+
+@pytest.mark.rule(n=28)
+async def test_a_queue_without_the_bound_is_refused(faults: RabbitFaults) -> None:
+    """A queue of that name with other arguments is not used, and the warning says why."""
+    async with administrator(faults.server) as channel:
+        await channel.declare_queue(faults.name, durable=True)
+    assert "is there with other arguments" in await warned(faults.broker())
+
+
+async def test_a_password_is_used_and_never_told(rabbitmq: RabbitMQ) -> None:
+    """A wrong one is refused, and the warning does not tell it; a virtual host that is not there says so."""
+    place = f"127.0.0.1:{rabbitmq.port}"
+    said = await warned(RabbitBroker(parse_broker_address(f"amqp://guest:hunter2-hunter2@{place}")))
+    assert "ACCESS_REFUSED" in said
+    assert "hunter2" not in said
+    assert "virtual host" in await warned(RabbitBroker(parse_broker_address(f"{rabbitmq.url}/none")))

@@ -178,6 +178,22 @@ class Calm:
             assert len(times) <= self._queues * (2 + lasted_s), name
 
 
+async def ends_and_starts(faults: Faults, *ends: Callable[[], None]) -> None:
+    """The broker is ended in these ways, and each time found again."""
+    async with running(faults) as (publisher, consumers):
+        calm = Calm(faults)
+        for end in ends:
+            await in_thread(end)
+            await until(lambda: not any(one.queue.hears for one in consumers), HEALS_S_MAX)
+            for _ in range(50):
+                publish_one(publisher)
+                await asyncio.sleep(0.02)
+            await in_thread(faults.server.start)
+            await healed(publisher, consumers)
+            assert all(one.queue.hears for one in consumers)
+        calm.check()
+
+
 class TestQueueFailures:
     """A broker that loses all, goes away, stands still."""
 
@@ -194,19 +210,9 @@ class TestQueueFailures:
 
     @pytest.mark.rule(n=28)
     async def test_a_broker_that_restarts_or_is_killed_is_found_again(self, faults: Faults) -> None:
-        """A stop, a SIGKILL and a start: publish never waits, and both consumers hear again within 30 s."""
-        async with running(faults) as (publisher, consumers):
-            calm = Calm(faults)
-            for end in (faults.server.stop, faults.server.kill):
-                await in_thread(end)
-                await until(lambda: not any(one.queue.hears for one in consumers), HEALS_S_MAX)
-                for _ in range(50):
-                    publish_one(publisher)
-                    await asyncio.sleep(0.02)
-                await in_thread(faults.server.start)
-                await healed(publisher, consumers)
-                assert all(one.queue.hears for one in consumers)
-            calm.check()
+        """A SIGKILL soon after all was made, a stop, and a start after each: publish never waits, and both consumers
+        hear again within 30 s."""
+        await ends_and_starts(faults, faults.server.kill, faults.server.stop)
 
     @pytest.mark.rule(n=28)
     async def test_a_broker_that_stands_still_stops_nobody(self, faults: Faults) -> None:
