@@ -154,6 +154,26 @@ def test_endpoints_create_sends_what_is_given(cli, script):
     assert ended.err == "warning: does not resolve\\x07\n"
 
 
+@pytest.mark.parametrize(
+    ("url", "more", "kind"),
+    [
+        ("redis://r.example", (), "redis"),
+        ("AMQPS://r.example", (), "rabbitmq"),
+        ("tls://r.example", (), "nats"),
+        ("https://r.example", (), None),
+        ("redis://r.example", ("--kind", "http"), "http"),
+        ("redis://r.example", ("--spec", '{"kind": "other"}'), "other"),
+    ],
+)
+def test_the_scheme_of_a_broker_is_its_kind(cli, script, url, more, kind):
+    """What is given goes before what the URL says; config and auth are JSON."""
+    script.on("POST", "/v1/endpoints", {"id": "ep_1", "state": "active"}, 201)
+    auth = '{"kind": "basic", "username": "u", "password": "p"}'
+    assert cli("endpoints", "create", url, "--config", '{"stream": "s"}', "--auth", auth, *more).code == 0
+    sent = script.asked[0].json
+    assert (sent.get("kind"), sent["config"], sent["auth"]["password"]) == (kind, {"stream": "s"}, "p")
+
+
 def test_endpoints_update_sends_only_what_is_given(cli, script):
     """A patch holds what is to change, and null where the spec says so."""
     script.on("PATCH", "/v1/endpoints/ep_1", {"id": "ep_1", "state": "active"})

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.servers.valkey import serving as serving_valkey
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -133,3 +134,36 @@ def test_curl_shows_the_whole_way(server):
     assert '"deliveries":1' in ended.stdout
     assert '"reason":"connect"' in ended.stdout
     assert '"open":' in ended.stdout
+
+
+def test_a_webhook_goes_through_a_queue_to_an_application(cli, server, tmp_path):
+    """A provider's webhook is in the stream with its own bytes, and the application handles it once, verified."""
+    valkey = serving_valkey()
+    broker = next(valkey)
+    consumer = None
+    try:
+        (tmp_path / "github.secret").write_text("it is secret")
+        secret = f"secret=@{tmp_path / 'github.secret'}"
+        assert cli("sources", "create", "queued", "--verifier", "github", "--set", secret).code == 0
+        stream = ("--config", '{"stream": "github"}', "-t", "push", "--format", "raw", "--uid", "queue")
+        assert cli("endpoints", "create", broker.url, *stream).code == 0
+        key = cli("endpoints", "secret", "queue").out.strip()
+        consumer = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "consume_redis.py"), broker.url, "github"],
+            env={**os.environ, "WEBHOOK_SECRET": key},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        to = os.environ["HOOKLINE_URL"] + "/in/queued"
+        assert cli("simulate", "github", "push", "--to", to, "--secret", secret.removeprefix("secret=")).code == 0
+        line = read_until(consumer, "evt_")
+        assert '"pusher"' in line
+        event_id = line.partition(" ")[0]
+        assert cli("events", "replay", event_id).code == 0
+        assert cli("simulate", "github", "push", "--to", to, "--secret", secret.removeprefix("secret=")).code == 0
+        assert event_id not in read_until(consumer, "evt_")
+    finally:
+        if consumer is not None:
+            consumer.kill()
+            consumer.communicate()
+        next(valkey, None)

@@ -43,6 +43,16 @@ ConfirmWithinS = Annotated[
 ]
 DeadLetter = Annotated[str | None, typer.Option(help="The endpoint (id or uid) that gets what fails here.")]
 Description = Annotated[str | None, typer.Option(help="For people.")]
+Kind = Annotated[
+    str | None, typer.Option(help="http, redis, rabbitmq, nats, kafka or mqtt; without it the URL's scheme says so.")
+]
+Config = Annotated[
+    str | None, typer.Option(help='JSON or @FILE, what its kind needs besides the URL, as {"topic": "orders"}.')
+]
+Auth = Annotated[
+    str | None,
+    typer.Option(help='JSON or @FILE, as {"kind": "basic", "username": "…", "password": "…"}; kept encrypted.'),
+]
 
 
 @app.command()
@@ -75,6 +85,9 @@ def create(
     secret: Secret = None,
     timeout_s: TimeoutS = None,
     concurrency_max: Concurrency = None,
+    kind: Kind = None,
+    config: Config = None,
+    auth: Auth = None,
     verify: Verify = None,
     confirm_within_s: ConfirmWithinS = None,
     dead_letter: DeadLetter = None,
@@ -106,6 +119,9 @@ def update(
     order: Order = None,
     timeout_s: TimeoutS = None,
     concurrency_max: Concurrency = None,
+    kind: Kind = None,
+    config: Config = None,
+    auth: Auth = None,
     verify: Verify = None,
     confirm_within_s: ConfirmWithinS = None,
     dead_letter: DeadLetter = None,
@@ -221,7 +237,10 @@ def _document(options: dict[str, Any]) -> dict[str, Any]:
         given["headers"] = pairs(header, ":", "the header")
     if metadata is not None:
         given["metadata"] = pairs(metadata, "=", "the metadata")
-    for name in ("filter", "retry", "rate"):
+    kind = _kind_of(given.get("url", ""))
+    if kind is not None and "kind" not in document:
+        given.setdefault("kind", kind)
+    for name in ("filter", "retry", "rate", "config", "auth"):
         if name in given:
             given[name] = read_json(given[name], f"the {name}")[1]
     if "confirm_within_s" in given:
@@ -229,3 +248,11 @@ def _document(options: dict[str, Any]) -> dict[str, Any]:
     if "secret" in given:
         given["secret"] = read_bytes(given["secret"]).decode().strip()
     return {**document, **given}
+
+
+def _kind_of(url: str) -> str | None:
+    """The kind of broker whose scheme a URL has; None: no broker's."""
+    from hookline.core.broker import KINDS
+
+    scheme = url.partition("://")[0].lower()
+    return next((kind.name for kind in KINDS.values() if scheme in kind.schemes), None)

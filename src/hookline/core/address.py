@@ -80,15 +80,29 @@ def parse_url(url: str, *, https_only: bool = False) -> Target:
     scheme = parts[1].lower()
     if https_only and scheme != "https":
         raise _refused(HTTPS_ONLY)
-    host, port_text = _split_authority(parts[2])
-    port = _PORTS[scheme] if port_text is None else _port(port_text)
+    server = parse_server(parts[2], _PORTS[scheme], tls=scheme == "https")
+    return Target(scheme, server.host, server.port, _encode((parts[3] or "/") + (parts[4] or "")), server.literal)
+
+
+def parse_server(authority: str, port_default: int, *, tls: bool) -> Target:
+    """The `host[:port]` of another protocol's URL as a target; its scheme tells no more than whether it speaks TLS.
+
+    By the same rules as `parse_url`. Raises `Refusal` (`address_refused`, pointer `/url`).
+    """
+    host, port_text = _split_authority(authority)
+    port = port_default if port_text is None else _port(port_text)
     literal: IPv4Address | IPv6Address | None
     if host.startswith("["):
         literal = _ipv6(host)
         host = literal.compressed
     else:
         host, literal = _name_or_ipv4(host)
-    return Target(scheme, host, port, _encode((parts[3] or "/") + (parts[4] or "")), literal)
+    return Target("https" if tls else "http", host, port, "/", literal)
+
+
+def is_forbidden_in_url(url: str) -> bool:
+    """Whether a URL holds what none may hold: a control character, a space, a backslash."""
+    return _FORBIDDEN_ANYWHERE.search(url) is not None
 
 
 def _refused(detail: str) -> Refusal:

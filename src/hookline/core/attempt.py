@@ -67,7 +67,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "server_error",
             Cause.APPLICATION,
-            "The receiver answered 5xx.",
+            "The receiver answered 5xx, or the broker that it cannot take it now.",
             "Look at the receiver's own log at the attempt's time.",
         ),
         Reason(
@@ -115,7 +115,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "protocol",
             Cause.DATA_FORMAT,
-            "The answer was not correct HTTP/1.1, or its headers passed the limits.",
+            "The answer was not correct HTTP/1.1 (or the broker's protocol), or its headers passed the limits.",
             "Check what really answers at this address.",
         ),
         Reason(
@@ -129,6 +129,24 @@ REASONS: Final[Mapping[str, Reason]] = {
             Cause.APPLICATION,
             "The status was a success, but the answer did not meet success_when, or the confirmation said error.",
             "Look at the attempt's response, at success_when, and at what the receiver confirmed.",
+        ),
+        Reason(
+            "unroutable",
+            Cause.CONFIGURATION,
+            "The broker has nowhere to put it: no such exchange, queue, stream or topic, or nobody subscribed.",
+            "Make what the endpoint's config names, or correct the config; it is tried again until then.",
+        ),
+        Reason(
+            "unauthorized",
+            Cause.AUTHENTICATION,
+            "The broker did not accept the credentials, or they do not allow to publish there.",
+            "Correct the endpoint's auth, or the broker's permissions.",
+        ),
+        Reason(
+            "too_large",
+            Cause.DATA_FORMAT,
+            "The message is larger than the broker takes.",
+            "Raise the broker's limit, then retry the delivery.",
         ),
         Reason(
             "endpoint_deleted",

@@ -37,7 +37,7 @@ def build_body(event: Event, body_format: str) -> tuple[Body, list[Header]]:
     content_type = event.content_type
     if body_format == "standard" and (content_type == JSON or is_json(content_type)):
         # A type and a time have no character that JSON escapes.
-        prefix = f'{{"type":"{event.type}","timestamp":"{_time(event)}","data":'.encode()
+        prefix = f'{{"type":"{event.type}","timestamp":"{time_of(event)}","data":'.encode()
         if event.data:
             return Body(prefix, b"}", BodyEncoding.AS_IS, JSON), []
         return Body(prefix, b"null}", BodyEncoding.NONE, JSON), []
@@ -45,13 +45,13 @@ def build_body(event: Event, body_format: str) -> tuple[Body, list[Header]]:
         return _structured(event), []
     headers: list[Header] = []
     if body_format == "cloudevents-binary":
-        for name, value in cloudevents.attributes_of(event, _time(event)).items():
+        for name, value in cloudevents.attributes_of(event, time_of(event)).items():
             headers.append((b"ce-" + name.encode("ascii"), cloudevents.encode_header(value)))
     return Body(b"", b"", BodyEncoding.AS_IS, content_type), headers
 
 
 def _structured(event: Event) -> Body:
-    attributes = cloudevents.attributes_of(event, _time(event))
+    attributes = cloudevents.attributes_of(event, time_of(event))
     if not event.data:
         attributes["datacontenttype"] = event.content_type
         return Body(msgspec.json.encode(attributes), b"", BodyEncoding.NONE, cloudevents.STRUCTURED)
@@ -62,7 +62,7 @@ def _structured(event: Event) -> Body:
     return Body(prefix + b',"data_base64":"', b'"}', BodyEncoding.BASE64, cloudevents.STRUCTURED)
 
 
-def _time(event: Event) -> str:
+def time_of(event: Event) -> str:
     """When it happened as the publisher wrote it, else when it was accepted."""
     return event.time if event.time is not None else _instant(event.accepted_at_ms)
 
@@ -89,7 +89,7 @@ def event_document(event: Event, *, data: bool = True) -> dict[str, object]:
     document: dict[str, object] = dict(event.extensions) if event.extensions else {}
     document["id"] = event.source_id or event.public_id
     document["type"] = event.type
-    document["time"] = _time(event)
+    document["time"] = time_of(event)
     if event.source:
         document["source"] = event.source
     if event.subject is not None:

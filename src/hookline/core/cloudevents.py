@@ -41,6 +41,7 @@ from hookline.core.json_text import check_depth, check_keys, decoded, is_json, p
 from hookline.core.page import format_time
 
 STRUCTURED: Final = "application/cloudevents+json"
+REQUIRED: Final = ("specversion", "id", "source", "type")
 EXTENSIONS_MAX: Final = 64
 EXTENSION_BYTES_MAX: Final = 2048
 ATTRIBUTES_BYTES_MAX: Final = 16 * 1024
@@ -73,7 +74,7 @@ class _Structured(msgspec.Struct, gc=False):
     deliverat: str | None = None
 
 
-_KNOWN: Final = frozenset(_Structured.__struct_fields__)
+KNOWN: Final = frozenset(_Structured.__struct_fields__)
 _TEXTS: Final = tuple(name for name in _Structured.__struct_fields__ if name not in ("data", "data_base64"))
 
 _decode_structured = msgspec.json.Decoder(_Structured).decode
@@ -151,9 +152,27 @@ def _read_binary(content_type: str, headers: Mapping[str, str], body: bytes, now
     if "datacontenttype" in attributes:
         detail = "Content-Type is the datacontenttype: ce-datacontenttype must not be sent."
         raise Refusal(_CODE, detail, pointer="/datacontenttype")
-    for name in ("specversion", "id", "source", "type"):
+    for name in REQUIRED:
         if name not in attributes:
             raise Refusal(_CODE, f"The header ce-{name} is missing.", pointer=pointer(name))
+    return _of_binary(attributes, content_type, body, now_ms)
+
+
+def parse_attributes(attributes: Attributes, content_type: str, body: bytes, now_ms: int) -> Draft:
+    """The event of a message in binary mode, its attributes taken from wherever its binding has them.
+
+    `content_type` is the `datacontenttype`, empty where none was named. Raises `Refusal` with the attribute's pointer.
+    """
+    for name in attributes:
+        if name not in _TEXTS:
+            _check_extension_name(name)
+    for name in REQUIRED:
+        if name not in attributes:
+            raise Refusal(_CODE, f"The attribute {name} is missing.", pointer=pointer(name))
+    return _of_binary(attributes, content_type, body, now_ms)
+
+
+def _of_binary(attributes: Attributes, content_type: str, body: bytes, now_ms: int) -> Draft:
     # With no type and no data there is nothing to name; data without a type is just bytes.
     content_type = _content_type(content_type) if content_type else "application/octet-stream" if body else JSON
     check_payload(body, content_type)
@@ -162,7 +181,7 @@ def _read_binary(content_type: str, headers: Mapping[str, str], body: bytes, now
 
 def _read_extensions(members: Mapping[str, Raw], attributes: Attributes) -> None:
     for name, raw in members.items():
-        if name in _KNOWN:
+        if name in KNOWN:
             continue
         _check_extension_name(name)
         try:
@@ -174,8 +193,13 @@ def _read_extensions(members: Mapping[str, Raw], attributes: Attributes) -> None
             attributes[name] = value
 
 
+def is_attribute_name(name: str) -> bool:
+    """Whether an attribute may have this name."""
+    return _EXTENSION.fullmatch(name) is not None and name != "data"
+
+
 def _check_extension_name(name: str) -> None:
-    if _EXTENSION.fullmatch(name) is None or name == "data":
+    if not is_attribute_name(name):
         detail = "The name of an attribute is 1 to 64 of a-z and 0-9."
         raise Refusal(_CODE, detail, pointer=pointer(name[:TEXT_BYTES_MAX]))
 
@@ -213,9 +237,9 @@ def _payload(data: bytes, encoded: str | None, content_type: str) -> bytes:
 def _draft(attributes: Attributes, data: bytes, content_type: str, headers: Mapping[str, str], now_ms: int) -> Draft:
     if attributes["specversion"] != "1.0":
         raise Refusal(_CODE, "The specversion must be 1.0.", pointer="/specversion")
-    extensions = {name: value for name, value in attributes.items() if name not in _KNOWN}
+    extensions = {name: value for name, value in attributes.items() if name not in KNOWN}
     _check_extensions(extensions)
-    texts = {name: str(value) for name, value in attributes.items() if name in _KNOWN}
+    texts = {name: str(value) for name, value in attributes.items() if name in KNOWN}
     if not is_publishable(texts["type"]):
         refuse_type(texts["type"])
     for name, bytes_max in _BYTES_MAX.items():

@@ -154,6 +154,8 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False, dict=True):
     dead_letter: str | None = None
     """The endpoint that gets what failed here, as it was written: an id or a uid."""
     verify: str = "none"
+    credentials: AuthSpec | None = None
+    """For a kind that has no headers to carry them in; never shown, never in an outcome."""
 
     @property
     def public_id(self) -> str:

@@ -251,6 +251,7 @@ def build_endpoint(
         confirm_s=None if spec.confirm is None else spec.confirm.within_s,
         dead_letter=spec.dead_letter,
         verify=spec.verify,
+        credentials=secrets.auth,
     )
 
 

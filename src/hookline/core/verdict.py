@@ -43,7 +43,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 _SUCCESSES: Final = frozenset({Kind.DELIVERED, Kind.UNCONFIRMED})
 _DELIVERED: Final = Verdict(State.DELIVERED, tries=1, success=True)
 _DELIVERED_EARLY: Final = Verdict(State.DELIVERED, success=True)
-_ALIVE: Final = frozenset({"client_error", "answer_rejected", "rejected", "gone"})
+_ALIVE: Final = frozenset({"client_error", "answer_rejected", "rejected", "gone", "too_large"})
 _NATURAL_ACTION: Final[Mapping[Kind, Action]] = {
     Kind.RETRY: Action.RETRY,
     Kind.REJECTED: Action.FAIL,

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from hookline.core.api_key import KeySpec
+from hookline.core.broker import KINDS
 from hookline.core.endpoint import EndpointSpec
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.replay import EndpointReplaySpec, ReplaySpec
@@ -82,6 +83,7 @@ _TYPES: Final = (
     Consented,
     TestedDocument,
     Trial,
+    *(kind.config for kind in KINDS.values()),
 )
 _TEXT: Final = {"type": "string"}
 _TIME: Final = {"type": "string", "format": "date-time"}
@@ -195,6 +197,11 @@ def _schemas() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
     schemas: dict[str, Any] = dict(components)
     spec = schemas["EndpointSpec"]
+    spec["properties"]["config"] = {
+        "description": "What the endpoint's kind needs besides the url; nothing for http.",
+        "anyOf": [{"type": "object", "maxProperties": 0}, *(schema_of(kind.config) for kind in KINDS.values())],
+        "default": {},
+    }
     known = {name: schema for name, schema in spec["properties"].items() if name != "secret"}
     schemas["Endpoint"] = {
         "type": "object",

@@ -124,6 +124,14 @@ class Dialer:
             phases.tls_us = _us(self._monotonic_s() - connected_s)
         return connection
 
+    async def connect(self, target: Target, *, group: str, deadline_s: float) -> socket.socket:
+        """A connected socket, for a protocol of somebody else: TCP only, closed by whoever gets it.
+
+        Guarded as every connection here. Raises `DialError` (`dns`, `address_refused`, `connect`), `NoRoom`.
+        """
+        addresses = await self.addresses(target, group=group, deadline_s=deadline_s)
+        return await self._connect(addresses, target.port, min(deadline_s, self._monotonic_s() + CONNECT_S_MAX))
+
     async def _connect(self, addresses: tuple[Address, ...], port: int, deadline_s: float) -> socket.socket:
         """A connected socket to the first address that takes one; the time is shared by those not tried yet."""
         tried = addresses[:ADDRESSES_TRIED_MAX]

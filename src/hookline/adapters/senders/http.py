@@ -98,6 +98,8 @@ class HttpSender:
             on_lost=self._lost,
             ourselves=ourselves,
         )
+        self.dialer = self._dialer
+        """The guard, for the senders of other protocols."""
         self._asker = Asker(
             self._dialer, self._pool, clock.monotonic_s, version, https_only=https_only, ourselves=ourselves
         )
@@ -124,6 +126,12 @@ class HttpSender:
                 raise Refusal("address_refused", str(error), pointer="/url") from None
             return [f"{error} It is checked when it does; deliveries are retried until then."]
         return []
+
+    async def addresses(self, target: Target, group: str) -> Sequence[str]:
+        """The addresses of a host in numbers, judged as those of an endpoint are, for who connects by himself. Raises
+        `DialError`."""
+        found = await self._dialer.addresses(target, group=group, deadline_s=self._monotonic_s() + LOOKUP_S_MAX)
+        return [str(address) for address in found]
 
     def destination(self, endpoint: Endpoint) -> str:
         """`host:port`."""

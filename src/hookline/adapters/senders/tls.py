@@ -13,11 +13,22 @@ def client_context(ca_file: str | None = None) -> ssl.SSLContext:
     Reading the system's authorities takes up to 100 ms, so there is one context per setting. `ca_file` adds
     authorities in PEM. Raises `OSError` when that file cannot be read or holds none.
     """
+    context = _verifying(ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@lru_cache(maxsize=8)
+def plain_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """The same for another protocol than HTTP."""
+    return _verifying(ca_file)
+
+
+def _verifying(ca_file: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
