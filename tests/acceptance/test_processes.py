@@ -166,7 +166,7 @@ def test_auto_follows_demand(cluster: Cluster, receiver: Receiver) -> None:
     until(lambda: program.stats()["delivered"] == len(events), wait_s=60.0)
     until(lambda: list(living(program)) == ["all-1"], wait_s=60.0)
     assert [fact["count"] for fact in facts(program, "processes")] == [2, 1]
-    assert [fact["code"] for fact in facts(program, "process_ended")] == [0]
+    assert [fact["code"] for fact in until(lambda: facts(program, "process_ended"))] == [0]
     assert len(receiver.hits(url)) == len({hit.id for hit in receiver.hits(url)}) == len(events)
     assert balanced(program.stats())
     assert program.terminate() == 0
