@@ -121,21 +121,7 @@ class Program:
             keyring,
             self.clock,
             self.observer,
-            Limits(
-                strict_types=settings.event_types == "strict",
-                dedupe_s=settings.dedupe_h * 3600,
-                concurrency_max=settings.concurrency,
-                host_concurrency_max=settings.host_concurrency,
-                handoff_max=settings.handoff_max,
-                open_max=settings.open_max,
-                public_url=self.public_url,
-                retention_s=settings.retention_d * 86_400,
-                accept_gather_s=ACCEPT_GATHER_S,
-                record_linger_s=RECORD_LINGER_S,
-                commits_in_flight=self.database.commits_in_flight,
-                shared=settings.on_postgres,
-                delivers=settings.role != "api",
-            ),
+            self._limits(),
             KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
             self.caching.buckets,
@@ -150,6 +136,24 @@ class Program:
         self._own_front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            strict_types=settings.event_types == "strict",
+            dedupe_s=settings.dedupe_h * 3600,
+            concurrency_max=settings.concurrency,
+            host_concurrency_max=settings.host_concurrency,
+            handoff_max=settings.handoff_max,
+            open_max=settings.open_max,
+            public_url=self.public_url,
+            retention_s=settings.retention_d * 86_400,
+            accept_gather_s=ACCEPT_GATHER_S,
+            record_linger_s=RECORD_LINGER_S,
+            commits_in_flight=self.database.commits_in_flight,
+            shared=settings.on_postgres,
+            delivers=settings.role != "api",
+        )
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""
