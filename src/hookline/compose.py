@@ -27,6 +27,7 @@ from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.brokers import Brokers
 from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
@@ -99,19 +100,9 @@ class Program:
         keyring = Keyring(secret_keys(settings, create=not self.database.existed))
         self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
-        networks = Networks(settings.allow_networks)
-        http = HttpSender(
-            networks,
-            self.clock,
-            https_only=settings.https_only,
-            version=__version__,
-            origin=origin_of(self.public_url),
-            ourselves=Ourselves(self.public_url, self.addresses),
-            ca_file=str(settings.ca_file) if settings.ca_file is not None else None,
-        )
-        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
-        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
-        senders: Mapping[str, Sender] = {http.kind: http, **brokers}
+        http, senders = self._senders()
+        node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
+        self.brokers = Brokers(http, settings.ca_file, self.clock, node)
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
@@ -125,6 +116,7 @@ class Program:
             KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
             self.caching.buckets,
+            None if settings.role == "worker" else self.brokers.kinds,
         )
         self.metrics.local = self.engine.intake.gauges
         self.reads = self.caching.reads(self.engine)
@@ -154,6 +146,22 @@ class Program:
             shared=settings.on_postgres,
             delivers=settings.role != "api",
         )
+
+    def _senders(self) -> tuple[HttpSender, Mapping[str, Sender]]:
+        """The sender of HTTP, and one for each kind of endpoint, itself among them."""
+        settings = self.settings
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        http = HttpSender(
+            Networks(settings.allow_networks),
+            self.clock,
+            https_only=settings.https_only,
+            version=__version__,
+            origin=origin_of(self.public_url),
+            ourselves=Ourselves(self.public_url, self.addresses),
+            ca_file=ca_file,
+        )
+        brokers = broker_senders(http.dialer, self.clock, version=__version__, ca_file=ca_file)
+        return http, {http.kind: http, **brokers}
 
     async def run(self) -> int:
         """Start, serve until a signal, drain. Raises `SettingsError`."""
@@ -269,16 +277,7 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
-            sources=Sources(
-                self.store,
-                engine.registry,
-                catalogue,
-                self._keyring,
-                self.clock,
-                engine.ids,
-                self.public_url,
-                has_spool=self.settings.spool_path is not None,
-            ),
+            sources=self._sources(),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
@@ -308,6 +307,12 @@ class Program:
             public_url=self.settings.public_url.rstrip("/"),
             address_rate=self.caching.address_rate(self.settings.address_rate),
         )
+
+    def _sources(self) -> Sources:
+        engine = self.engine
+        parts = (self.store, engine.registry, engine.catalogue, self._keyring, self.clock, engine.ids)
+        has_spool = self.settings.spool_path is not None
+        return Sources(*parts, self.public_url, judge=self.brokers.judge, has_spool=has_spool)
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""

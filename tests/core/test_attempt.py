@@ -14,7 +14,7 @@ from hookline.core.history import AttemptRecord, pack_attempt
 
 PUBLISHED = """
     redirect client_error server_error rate_limited gone timeout dns connect tls address_refused protocol rejected
-    answer_rejected endpoint_deleted expired overflow poison
+    answer_rejected unroutable unauthorized too_large endpoint_deleted expired overflow poison
 """
 
 

@@ -23,6 +23,7 @@ from hookline.flow.aside import Aside
 from hookline.flow.awaited import Awaited
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.confirm import Confirm, Settle
+from hookline.flow.consume import CONSUMED_S_MAX, Consume
 from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
@@ -55,12 +56,15 @@ from hookline.flow.waiting import ended_within
 from hookline.flow.wake import Elsewhere, Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
+from hookline.ports.consumer import Broker
 from hookline.ports.keys import Keys
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
 from hookline.ports.sender import Sender
 from hookline.ports.spool import Spool
 from hookline.ports.store import Store
+
+__all__ = ["Engine", "Limits"]
 
 WRITTEN_S_MAX: Final = 10.0
 """How long a drain waits for the store to take what is left."""
@@ -85,9 +89,11 @@ class Engine:
         keys: Keys | None = None,
         spool: Spool | None = None,
         buckets: MakeBuckets = own,
+        brokers: Mapping[str, Broker] | None = None,
     ) -> None:
         """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
-        keeps requests of sources that ask for it while the store is away."""
+        keeps requests of sources that ask for it while the store is away. `brokers`, by kind, are what sources are
+        consumed from; None: this process consumes none."""
         bounds = limits or Limits()
         self.store, self.keys, self._buckets = store, keys, buckets
         self.senders = dict(senders)
@@ -113,7 +119,8 @@ class Engine:
         self.rejections = self._rejections()
         self.intake = Intake(self.accept, spool, clock, observer)
         self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
-        self.receive = self._receive(bounds)
+        self.received = ReceivedEvents(self.registry, self.ids, observer, strict=bounds.strict_types)
+        self.receive, self.consume = self._receive(), self._consume(brokers)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
         self.quarantine = self._quarantine()
@@ -179,14 +186,18 @@ class Engine:
             hint_again_s=HINT_AGAIN_S if bounds.shared and bounds.delivers else None,
         )
 
-    def _receive(self, bounds: Limits) -> Receive:
+    def _consume(self, brokers: Mapping[str, Broker] | None) -> Consume:
+        more = (self.ids, brokers, self.clock, self.observer)
+        return Consume(self.store, self.registry, self.accept, self.received, *more)
+
+    def _receive(self) -> Receive:
         more = (self.ids, self.clock, self.observer, self._buckets)
         return Receive(
             self.store,
             self.registry,
             self.intake,
             Admission(self.store, self.registry, self.intake, self.rejections, *more),
-            ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
+            self.received,
             self.awaited,
             self.keys,
             self.ids,
@@ -310,6 +321,7 @@ class Engine:
         if self.follow is not None:
             await self.follow.once()
             self._spawn(self.follow.run())
+        self._spawn(self.consume.run())
         if not self.delivers:
             self._spawn(self.upkeep.run(NOT_DELIVERING))
             return
@@ -339,6 +351,7 @@ class Engine:
     def start_drain(self) -> None:
         """Stop handing off and claiming; accepting goes on, into the store."""
         self.draining = True
+        self.consume.stop()
         self.worker.stop()
         self.replays.stop()
         self.deliver.stop()
@@ -347,9 +360,11 @@ class Engine:
     async def stop(self, grace_s: float = 65.0) -> bool:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
+        ended = await ended_within(self.consume.drained(), self.clock, CONSUMED_S_MAX)
+        self.consume.abandon()
         self.accept.refuse_new()
         await self.verification.stop()
-        ended = await ended_within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await ended_within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
         ended &= await ended_within(self.accept.drained(), self.clock, WRITTEN_S_MAX)
         if self._drain is not None:
             ended &= await self._drain.finish(WRITTEN_S_MAX)
