@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -52,6 +53,7 @@ class Relay:
         self._ports: dict[tuple[str, int], int] = {}
         """Of the listener that stands for a server."""
         self._listeners: list[asyncio.Server] = []
+        self._closed = False
         self._connections: set[asyncio.Task[None]] = set()
         self._failures: dict[Target, DialError] = {}
         """Of each server whose latest connection could not be made."""
@@ -75,6 +77,7 @@ class Relay:
 
     async def close(self) -> None:
         """End every connection and listen no more."""
+        self._closed = True
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
@@ -86,7 +89,7 @@ class Relay:
         known = self._ports.get((target.host, target.port))
         if known is not None:
             return known
-        if len(self._listeners) >= SERVERS_MAX:
+        if self._closed or len(self._listeners) >= SERVERS_MAX:
             raise Malformed
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,10 +107,13 @@ class Relay:
                 self._connections.discard(task)
                 writer.close()
 
-        listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+        sock = socket.create_server((LOOPBACK.decode(), 0))
+        # Known before it serves, so that whoever cancels this leaves no socket behind.
+        listener = await asyncio.start_server(connected, sock=sock, start_serving=False)
         self._listeners.append(listener)
-        port: int = listener.sockets[0].getsockname()[1]
+        port: int = sock.getsockname()[1]
         self._ports[target.host, target.port] = port
+        await listener.start_serving()
         return port
 
     async def _relay(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -115,6 +121,8 @@ class Relay:
             far_reader, far_writer = await self._dial(target)
         except DialError as error:
             self._failures[target] = error
+            if error.reason == "address_refused":
+                self.refused()
             return
         except NoRoom as error:
             self._failures[target] = DialError("connect", f"This process has no room for a connection: {error}.")
