@@ -32,6 +32,7 @@ SERVERS_MAX: Final = 256
 CONNECTIONS_MAX: Final = 64
 FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
 REWRITTEN_BYTES_MAX: Final = 16 * 1024 * 1024
+GIVE_UP_S: Final = 1.0
 CHUNK_BYTES: Final = 64 * 1024
 LOOPBACK: Final = b"127.0.0.1"
 
@@ -117,8 +118,14 @@ class Relay:
         return port
 
     async def _relay(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialling = asyncio.ensure_future(self._dial(target))
         try:
-            far_reader, far_writer = await self._dial(target)
+            far_reader, far_writer = await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            with contextlib.suppress(DialError, NoRoom, TimeoutError):
+                _, made = await asyncio.wait_for(dialling, GIVE_UP_S)  # what was made meanwhile is not left open
+                made.close()
+            raise
         except DialError as error:
             self._failures[target] = error
             if error.reason == "address_refused":
