@@ -146,6 +146,7 @@ class _Producing(Link):
 
     def __init__(self, relay: Relay, settings: dict[str, Any]) -> None:
         self._relay = relay
+        relay.refused = self._give_up
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._producer: Producer | None = None
@@ -171,7 +172,8 @@ class _Producing(Link):
             if self._unauthorized is not None:
                 raise Unpublished(Kind.RETRY, "unauthorized", self._unauthorized)
             if self._relay.failure is not None or not self._open:
-                raise self._relay.failure or DialError("connect", "The cluster closed the connection.")
+                failure = self._relay.failure or self._relay.latest_failure
+                raise failure or DialError("connect", "The cluster closed the connection.")
         await self._greeted
 
     async def publish(self, publication: Publication) -> Answer:
@@ -203,6 +205,10 @@ class _Producing(Link):
             raise (self._lost() if error.reason == "connect" else error) from None
         finally:
             self._waiting.discard(confirmed)
+
+    def _give_up(self) -> None:
+        """The guard does not let the driver go where the cluster sends it: it would try for ever."""
+        self._open = False
 
     def _lost(self) -> Unpublished:
         """With the guard's reason, where it has one."""

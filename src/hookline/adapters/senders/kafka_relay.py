@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -31,6 +32,7 @@ SERVERS_MAX: Final = 256
 CONNECTIONS_MAX: Final = 64
 FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
 REWRITTEN_BYTES_MAX: Final = 16 * 1024 * 1024
+GIVE_UP_S: Final = 1.0
 CHUNK_BYTES: Final = 64 * 1024
 LOOPBACK: Final = b"127.0.0.1"
 
@@ -52,6 +54,7 @@ class Relay:
         self._ports: dict[tuple[str, int], int] = {}
         """Of the listener that stands for a server."""
         self._listeners: list[asyncio.Server] = []
+        self._closed = False
         self._connections: set[asyncio.Task[None]] = set()
         self._failures: dict[Target, DialError] = {}
         """Of each server whose latest connection could not be made."""
@@ -75,6 +78,7 @@ class Relay:
 
     async def close(self) -> None:
         """End every connection and listen no more."""
+        self._closed = True
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
@@ -86,7 +90,7 @@ class Relay:
         known = self._ports.get((target.host, target.port))
         if known is not None:
             return known
-        if len(self._listeners) >= SERVERS_MAX:
+        if self._closed or len(self._listeners) >= SERVERS_MAX:
             raise Malformed
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,17 +108,28 @@ class Relay:
                 self._connections.discard(task)
                 writer.close()
 
-        listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+        sock = socket.create_server((LOOPBACK.decode(), 0))
+        # Known before it serves, so that whoever cancels this leaves no socket behind.
+        listener = await asyncio.start_server(connected, sock=sock, start_serving=False)
         self._listeners.append(listener)
-        port: int = listener.sockets[0].getsockname()[1]
+        port: int = sock.getsockname()[1]
         self._ports[target.host, target.port] = port
+        await listener.start_serving()
         return port
 
     async def _relay(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialling = asyncio.ensure_future(self._dial(target))
         try:
-            far_reader, far_writer = await self._dial(target)
+            far_reader, far_writer = await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            with contextlib.suppress(DialError, NoRoom, TimeoutError):
+                _, made = await asyncio.wait_for(dialling, GIVE_UP_S)  # what was made meanwhile is not left open
+                made.close()
+            raise
         except DialError as error:
             self._failures[target] = error
+            if error.reason == "address_refused":
+                self.refused()
             return
         except NoRoom as error:
             self._failures[target] = DialError("connect", f"This process has no room for a connection: {error}.")

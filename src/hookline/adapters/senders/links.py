@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from hookline.adapters.senders.dial import NoRoom
 from hookline.adapters.senders.publication import Publication, Unpublished
@@ -79,7 +79,7 @@ class Links:
         self._connections_max = connections_max
         self._idle_s_max = idle_s_max
         self._places: dict[Hashable, _Place] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -145,10 +145,11 @@ class Links:
             return
         place.closing = True
         link = place.link
-        if link is None:
-            place.making.cancel()
-            return
-        task = asyncio.get_running_loop().create_task(_ended(link))
+        task: asyncio.Task[Any] = place.making
+        if link is not None:
+            task = asyncio.get_running_loop().create_task(_ended(link))
+        elif not task.done():
+            task.cancel()  # it cleans up after itself, which may take a moment
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
