@@ -27,20 +27,22 @@ from hookline.adapters.observers.prometheus import Gauges, PrometheusObserver
 from hookline.adapters.observers.tee import Tee
 from hookline.adapters.observers.together import Together
 from hookline.adapters.senders.http import HttpSender
+from hookline.brokers import Brokers
 from hookline.caches import Caching
 from hookline.core.address import Networks
 from hookline.core.consent import origin_of
 from hookline.core.errors import Conflict, Refusal, SpoolUnavailable, StoreUnavailable
 from hookline.core.ourselves import Ourselves
 from hookline.core.secret import Keyring
-from hookline.databases import database
+from hookline.databases import database, spool_of
 from hookline.destinations import broker_senders
 from hookline.flow.administrator import subscribe_administrator
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
 from hookline.flow.event_types import EventTypes
 from hookline.flow.keys import Keys
+from hookline.flow.limits import Limits
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.flow.sources import Sources
@@ -55,7 +57,6 @@ from hookline.ports.sender import Sender
 from hookline.ports.store import Store
 from hookline.settings import FAILPOINT, Settings, SettingsError
 from hookline.settings import shown as setting_shown
-from hookline.spools import spool_of
 from hookline.version import __version__
 from hookline.web.app import build_app, build_worker_app
 from hookline.web.auth import Authority, operator_keys
@@ -100,6 +101,8 @@ class Program:
         self.caching = Caching(settings, self.clock, self.observer, keyring)
         store, queue = self.store, self.queue = self.database.open(self.clock, self.observer)
         http, senders = self._senders()
+        node = f"{'' if place is None else place.name}-{self.addresses[0][1]}" if settings.on_postgres else None
+        self.brokers = Brokers(http, settings.ca_file, self.clock, node)
         if settings.failpoint:
             self.store, senders = _armed(settings.failpoint, store, senders)
         self.engine = Engine(
@@ -109,24 +112,11 @@ class Program:
             keyring,
             self.clock,
             self.observer,
-            Limits(
-                strict_types=settings.event_types == "strict",
-                dedupe_s=settings.dedupe_h * 3600,
-                concurrency_max=settings.concurrency,
-                host_concurrency_max=settings.host_concurrency,
-                handoff_max=settings.handoff_max,
-                open_max=settings.open_max,
-                public_url=self.public_url,
-                retention_s=settings.retention_d * 86_400,
-                accept_gather_s=ACCEPT_GATHER_S,
-                record_linger_s=RECORD_LINGER_S,
-                commits_in_flight=self.database.commits_in_flight,
-                shared=settings.on_postgres,
-                delivers=settings.role != "api",
-            ),
+            self._limits(),
             KeptKeys(http.fetch, self.clock, self.caching.cache if self.caching.shared else None),
             spool_of(settings, self.clock, self.observer),
             self.caching.buckets,
+            None if settings.role == "worker" else self.brokers.kinds,
         )
         self.metrics.local = self.engine.intake.gauges
         self.reads = self.caching.reads(self.engine)
@@ -138,6 +128,24 @@ class Program:
         self._own_front: Front | None = None
         self._keyring = keyring
         self._ended = asyncio.Event()
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            strict_types=settings.event_types == "strict",
+            dedupe_s=settings.dedupe_h * 3600,
+            concurrency_max=settings.concurrency,
+            host_concurrency_max=settings.host_concurrency,
+            handoff_max=settings.handoff_max,
+            open_max=settings.open_max,
+            public_url=self.public_url,
+            retention_s=settings.retention_d * 86_400,
+            accept_gather_s=ACCEPT_GATHER_S,
+            record_linger_s=RECORD_LINGER_S,
+            commits_in_flight=self.database.commits_in_flight,
+            shared=settings.on_postgres,
+            delivers=settings.role != "api",
+        )
 
     def _senders(self) -> tuple[HttpSender, Mapping[str, Sender]]:
         """The sender of HTTP, and one for each kind of endpoint, itself among them."""
@@ -269,16 +277,7 @@ class Program:
             publisher=engine.accept,
             endpoints=endpoints,
             event_types=EventTypes(self.store, engine.registry, catalogue),
-            sources=Sources(
-                self.store,
-                engine.registry,
-                catalogue,
-                self._keyring,
-                self.clock,
-                engine.ids,
-                self.public_url,
-                has_spool=self.settings.spool_path is not None,
-            ),
+            sources=self._sources(),
             quarantine=engine.quarantine,
             tenants=Tenants(self.store, engine.registry, catalogue),
             keys=Keys(self.store, engine.registry, catalogue, engine.key_guard, self.clock, engine.ids),
@@ -308,6 +307,12 @@ class Program:
             public_url=self.settings.public_url.rstrip("/"),
             address_rate=self.caching.address_rate(self.settings.address_rate),
         )
+
+    def _sources(self) -> Sources:
+        engine = self.engine
+        parts = (self.store, engine.registry, engine.catalogue, self._keyring, self.clock, engine.ids)
+        has_spool = self.settings.spool_path is not None
+        return Sources(*parts, self.public_url, judge=self.brokers.judge, has_spool=has_spool)
 
     def _worker_front(self, metrics: Metrics, tls: ssl.SSLContext | None) -> Front:
         """Of a process that delivers only: it tells those who run it how it is, and nobody anything else."""

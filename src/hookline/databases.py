@@ -2,6 +2,7 @@
 Each is imported when it is chosen.
 
 database(settings)      what a server needs of it, before and while it runs
+spool_of(settings, …)   where received requests wait while it is away
 migrations, migrate     the schema's state, for `hookline migrate`
 restore, missing_key    for `hookline restore`, which only SQLite has
 """
@@ -15,6 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from hookline.adapters.spools.file import FileSpool
 from hookline.adapters.stores.scripts import Migration
 from hookline.core.errors import Refusal
 from hookline.core.secret import Keyring
@@ -81,6 +83,18 @@ def database(settings: Settings) -> Database:
     _require_driver()
     require(settings)
     return _Postgres(settings)
+
+
+def spool_of(settings: Settings, clock: Clock, observer: Observer) -> FileSpool | None:
+    """The spool of HOOKLINE_SPOOL_PATH, not started; None: there is none, or this process takes no requests."""
+    if settings.spool_path is None or settings.role == "worker":
+        return None
+    return FileSpool(
+        settings.spool_path,
+        clock,
+        bytes_max=settings.spool_max_mib * MIB,
+        warn=lambda name, detail: observer.warn(name, detail=detail),
+    )
 
 
 class _Sqlite:

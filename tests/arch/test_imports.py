@@ -21,26 +21,39 @@ LAYERS = (
     "flow",
     "adapters|web|testing|sdk",
     "caches|queues",
-    "databases|destinations",
+    "databases|destinations|brokers|gauges",
     "compose",
     "processes",
     "cli",
     "__main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split("|")}
-SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers")
+SIBLINGS = ("stores", "caches", "queues", "senders", "keys", "observers", "consumers")
 DRIVERS = {
     "sqlite3": "hookline.adapters.stores.sqlite",
     "prometheus_client": "hookline.adapters.observers",
-    "redis": ("hookline.adapters.caches.redis", "hookline.adapters.queues.redis", "hookline.adapters.senders.redis"),
+    "redis": (
+        "hookline.adapters.caches.redis",
+        "hookline.adapters.queues.redis",
+        "hookline.adapters.senders.redis",
+        "hookline.adapters.consumers.redis",
+    ),
     "emcache": "hookline.adapters.caches.memcached",
-    "nats": ("hookline.adapters.queues.nats", "hookline.adapters.senders.nats"),
+    "nats": ("hookline.adapters.queues.nats", "hookline.adapters.senders.nats", "hookline.adapters.consumers.nats"),
     "aio_pika": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.senders.rabbitmq"),
-    "aiormq": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.senders.rabbitmq"),
+    "aiormq": (
+        "hookline.adapters.queues.rabbitmq",
+        "hookline.adapters.senders.rabbitmq",
+        "hookline.adapters.consumers.rabbitmq",
+    ),
     "pamqp": ("hookline.adapters.queues.rabbitmq", "hookline.adapters.senders.rabbitmq"),
-    "confluent_kafka": ("hookline.adapters.queues.kafka", "hookline.adapters.senders.kafka"),
+    "confluent_kafka": (
+        "hookline.adapters.queues.kafka",
+        "hookline.adapters.senders.kafka",
+        "hookline.adapters.consumers.kafka",
+    ),
     "aiomqtt": "hookline.adapters.senders.mqtt",
-    "paho": "hookline.adapters.senders.mqtt",
+    "paho": ("hookline.adapters.senders.mqtt", "hookline.adapters.consumers.mqtt"),
     "asyncpg": ("hookline.adapters.stores.postgres", "hookline.adapters.queues.postgres", "hookline.databases"),
 }
 
@@ -88,8 +101,7 @@ def test_settings_are_read_by_compose_and_the_command_line_only():
     assert {
         reader
         for reader in readers
-        if part(reader)
-        not in ("compose", "caches", "databases", "queues", "spools", "processes", "cli", "settings", "key_files")
+        if part(reader) not in ("compose", "caches", "databases", "queues", "processes", "cli", "settings", "key_files")
     } == set()
 
 

@@ -104,7 +104,7 @@ class TestQueueFailures(FailuresOfAll):
     @pytest.mark.rule(n=28)
     async def test_a_broker_that_restarts_or_is_killed_is_found_again(self, faults: Faults) -> None:
         """A SIGKILL and a start: publish never waits, and both consumers hear again within 30 s, once the sessions of
-        before have run out. (Kafka is stopped in order in `test_a_broker_that_is_away_at_the_start`.)"""
+        before have run out."""
         await ends_and_starts(faults, faults.server.kill)
 
     async def test_a_broker_is_never_filled(self, faults: Faults) -> None:

@@ -99,7 +99,7 @@ class TestQueueFailures(FailuresOfAll):
     @pytest.mark.rule(n=28)
     async def test_a_broker_that_restarts_or_is_killed_is_found_again(self, faults: Faults) -> None:
         """A SIGKILL right after the queue was made, which may come back without a leader, and a start: publish never
-        waits, and both consumers hear again within 30 s. (A stop in order: another test.)"""
+        waits, and both consumers hear again within 30 s."""
         await ends_and_starts(faults, faults.server.kill)
 
 

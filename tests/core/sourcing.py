@@ -8,7 +8,7 @@ from typing import Any
 from hookline.core.errors import STATUS_BY_CODE, Refusal
 from hookline.core.source import Source, SourceSecrets, SourceSpec
 from hookline.core.source_spec import build_source, check_spec, parse_spec
-from hookline.core.verified_by import check_config, preset_of
+from hookline.core.verified_by import check_source_config, preset_for
 
 
 def spec(**members: Any) -> SourceSpec:
@@ -18,9 +18,9 @@ def spec(**members: Any) -> SourceSpec:
 
 def build(parsed: SourceSpec, secrets: SourceSecrets | None = None) -> Source:
     """What the hot path uses, of a spec that was checked."""
-    preset = preset_of(parsed.verifier)
+    preset = preset_for(parsed.kind, parsed.verifier)
     check_spec(parsed, preset)
-    check_config(preset, parsed.config)
+    check_source_config(parsed.kind, preset, parsed.config)
     return build_source(id=b"1" * 12, tenant="default", version=1, spec=parsed, preset=preset, secrets=secrets)
 
 

@@ -17,6 +17,10 @@ from hookline.core.broker_address import SCHEMES, parse_broker_address
         ("rediss://u:p@ss@[::1]:7,b.example", (("::1", 7), ("b.example", 6379)), "u", "p@ss", "", True),
         ("nats://token@a,b:1/", (("a", 4222), ("b", 1)), "token", "", "", False),
         ("tls://h", (("h", 4222),), "", "", "", True),
+        ("amqp://u:p@h/a%2Fb", (("h", 5672),), "u", "p", "a/b", False),
+        ("amqps://h/", (("h", 5671),), "", "", "", True),
+        ("kafka://a:1,b", (("a", 1), ("b", 9092)), "", "", "", False),
+        ("kafkas://u:p@h", (("h", 9093),), "u", "p", "", True),
     ],
 )
 def test_parts(url, hosts, user, password, path, tls):
@@ -30,6 +34,7 @@ def test_options():
     """Behind the ? stand the name that begins all others, and certificates."""
     found = parse_broker_address("rediss://h/1?name=staging-2&ca_file=/etc/ca%20s.pem")
     assert (found.path, found.name, found.ca_file) == ("1", "staging-2", "/etc/ca s.pem")
+    assert parse_broker_address("kafka://u:p@h?mechanism=PLAIN").mechanism == "PLAIN"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,10 @@ def test_options():
         ("redis://h?name=a.b", "1 to 64 letters"),
         ("redis://h?ca_file=/x", "ca_file is for TLS"),
         ("nats://h/x", "it has a path"),
+        ("amqp://h/a/b", "one virtual host"),
+        ("kafka://h/topic", "it has a path"),
+        ("kafka://h?mechanism=GSSAPI", "mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+        ("amqp://h?mechanism=PLAIN", "name and ca_file only"),
         ("redis://" + ",".join("h" * 17), "more than 16 hosts"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from hookline.core.secret import Keyring
 from hookline.core.subscribe import encode_spec, parse_spec
 from hookline.core.verifiers.verdict import Fetch, Fetched
 from hookline.flow.answers import Answer
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
+from hookline.flow.limits import Limits
+from hookline.ports.consumer import Broker
 from hookline.ports.sender import Consent, Item, SendRequest, VerifyRequest
 from hookline.ports.store import Counts, DeliveryRow, EndpointRow, Query
 from hookline.testing.clock import ToldClock
@@ -125,8 +127,15 @@ class ScriptedSender(CoroutineSender):
 class Rig:
     """What a flow test drives."""
 
-    def __init__(self, path: Path, clock: ToldClock | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: ToldClock | None = None,
+        limits: Limits | None = None,
+        brokers: Mapping[str, Broker] | None = None,
+    ) -> None:
         self.path = path
+        self.brokers = brokers
         self.clock = clock or ToldClock(dice=())
         self.sender = ScriptedSender()
         self.observer = SilentObserver()
@@ -149,6 +158,7 @@ class Rig:
             self.observer,
             self.limits,
             KeptKeys(self._fetch, self.clock),
+            brokers=self.brokers,
         )
 
     async def _fetch(self, fetch: Fetch, _deadline_s: float, _group: str) -> Fetched:

@@ -13,7 +13,7 @@ from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import EndpointState
 from hookline.core.errors import NotFound, Refusal
 from hookline.core.history import AttemptRecord
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from tests.flow.rig import Rig
 
 ORDER = {"type": "order.created", "data": {"id": 1}}

@@ -11,7 +11,7 @@ import pytest
 
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import EndpointState
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.ports.store import Query, TenantRow
 from tests.flow.rig import Rig
 

@@ -8,7 +8,7 @@ import pytest
 
 from hookline.core.attempt import Kind, Outcome
 from hookline.flow.channel import Channel, Destination
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.flow.slots import SENDING_BYTES_MAX, Slots
 from hookline.flow.wake import Wake
 from hookline.testing.clock import ToldClock

@@ -11,7 +11,7 @@ import pytest
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import DataError, StoreUnavailable
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from tests.flow.rig import FaultyRig
 
 FAIL = Outcome(Kind.RETRY, reason="server_error", status=500)

@@ -14,7 +14,7 @@ import pytest
 from hookline.core import ids
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.errors import StoreUnavailable
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.ports.sender import SendRequest
 from tests.flow.rig import FaultyRig
 

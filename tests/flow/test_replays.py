@@ -15,7 +15,7 @@ from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import Conflict, DataError, NotFound, Refusal, StoreUnavailable
 from hookline.core.page import format_time
 from hookline.flow.catalogue import Catalogue
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.flow.replays import DryRun, Replays, ReplayView
 from hookline.ports.store import ReplayRow, TenantRow
 from tests.flow.rig import OK, Rig

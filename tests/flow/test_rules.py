@@ -12,7 +12,7 @@ import pytest
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.delivery import State
 from hookline.core.endpoint import EndpointState
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.ports.store import AcceptRequest, AcceptResult, NewEvent
 from tests.flow.rig import OK, Rig
 

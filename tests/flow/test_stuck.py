@@ -9,7 +9,7 @@ import msgspec
 from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import EndpointState
 from hookline.core.errors import StoreUnavailable
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.flow.wake import Wake
 from hookline.testing.clock import ToldClock
 from tests.flow.rig import OK, FaultyRig, Rig

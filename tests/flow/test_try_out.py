@@ -14,8 +14,8 @@ from hookline.core.attempt import Kind, Outcome
 from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import Conflict, NotFound, Refusal
 from hookline.flow.aside import AT_ONCE_MAX
-from hookline.flow.engine import Limits
 from hookline.flow.event_types import EventTypes
+from hookline.flow.limits import Limits
 from hookline.flow.try_out import Tried
 from tests.flow.rig import OK, Rig
 from tests.flow.verifying import NO, create, look, reference, service, url

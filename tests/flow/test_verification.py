@@ -13,7 +13,7 @@ from hookline.core.attempt import Kind, Outcome
 from hookline.core.consent import CHALLENGE_TYPE
 from hookline.core.endpoint import EndpointState, RateSpec
 from hookline.core.errors import Conflict, NotFound, Refusal, StoreUnavailable
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.ports.sender import Consent
 from tests.flow.rig import OK, Rig
 from tests.flow.verifying import NO, PUBLIC_URL, YES, create, look, patch, reference, service, token_of, url

@@ -14,7 +14,7 @@ from hookline.core.endpoint import Endpoint, EndpointState
 from hookline.core.errors import Conflict, DataError
 from hookline.flow import confirm
 from hookline.flow.channel import Job
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.flow.send import Once
 from hookline.ports.store import Purged
 from tests.flow.rig import Rig

@@ -15,7 +15,7 @@ from hookline.core.errors import Conflict, NotFound, Refusal, StoreUnavailable
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches
 from hookline.ports.sender import Consent, SendRequest, VerifyRequest

@@ -14,29 +14,29 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-SERVERS: dict[str, tuple[str, str, str, Callable[[Any], str]]] = {
-    "postgresql": ("postgres", "serving", "HOOKLINE_DB", lambda server: server.create("hookline")),
-    "valkey": ("valkey", "serving", "HOOKLINE_QUEUE", lambda server: server.url),
-    "nats": ("nats", "serving", "HOOKLINE_QUEUE", lambda server: server.url),
-    "rabbitmq": ("rabbitmq", "serving", "HOOKLINE_QUEUE", lambda server: server.url()),
-    "kafka": ("kafka", "serving", "HOOKLINE_QUEUE", lambda server: server.url()),
-    "memcached": ("memcached", "serving", "HOOKLINE_CACHE", lambda server: server.url),
-    "mosquitto": ("mosquitto", "serving", "mqtt", lambda server: server.url),
+SERVERS = {
+    "postgresql": ("postgres", "HOOKLINE_DB"),
+    "valkey": ("valkey", "HOOKLINE_QUEUE"),
+    "nats": ("nats", "HOOKLINE_QUEUE"),
+    "rabbitmq": ("rabbitmq", "HOOKLINE_QUEUE"),
+    "kafka": ("kafka", "HOOKLINE_QUEUE"),
+    "memcached": ("memcached", "HOOKLINE_CACHE"),
+    "mosquitto": ("mosquitto", "mqtt"),
 }
-"""Name → module, what starts it, the setting (or the kind of endpoint and source) it is for, its address."""
+"""Name → module of `tests.servers`, and the setting (or the kind of endpoint and source) that it is for."""
 
 
 def start(name: str, stack: contextlib.ExitStack) -> tuple[str, str]:
     """Start one; the setting and its value. Raises what a test would be skipped by."""
-    module, function, setting, address = SERVERS[name]
-    serving = getattr(importlib.import_module(f"tests.servers.{module}"), function)
+    module, setting = SERVERS[name]
+    serving = importlib.import_module(f"tests.servers.{module}").serving
     server = stack.enter_context(contextlib.contextmanager(serving)())
-    return setting, address(server)
+    if setting == "HOOKLINE_DB":
+        return setting, server.create("hookline")
+    return setting, server.url() if callable(server.url) else server.url
 
 
 def chosen() -> list[str]:

@@ -12,7 +12,8 @@ from hookline.core.secret import Keyring
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.deliveries import Deliveries
 from hookline.flow.endpoints import Endpoints
-from hookline.flow.engine import Engine, Limits
+from hookline.flow.engine import Engine
+from hookline.flow.limits import Limits
 from hookline.flow.registry import Registry
 from hookline.flow.replays import Replays
 from hookline.flow.route import matches

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hookline.core import ids
 from hookline.core.delivery import State
 from hookline.flow import route
-from hookline.flow.engine import Limits
+from hookline.flow.limits import Limits
 from tests.simulate import books
 from tests.simulate.process import TENANT, Process
 from tests.simulate.publish import Publishers

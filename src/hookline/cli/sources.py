@@ -1,4 +1,4 @@
-"""`hookline sources`: where webhooks come in. What is secret is read from files, and never printed."""
+"""`hookline sources`: where webhooks and messages come in. What is secret is read from files, and never printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hookline.cli.terminal import terminal
 
 app = typer.Typer(
     name="sources",
-    help="Where webhooks come in: who sends, how he proves it, what becomes of it.",
+    help="Where webhooks and messages come in: who sends, how he proves it, what becomes of it.",
     no_args_is_help=True,
 )
 MASK: Final = "***"
@@ -30,8 +30,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Of the verifier's config: a text, @FILE or - for stdin; KEY:=JSON for anything else; several of one KEY "
-        "are a list. `hookline sources presets` shows the keys.",
+        help="Of the config of the verifier or the broker: a text, @FILE or - for stdin; KEY:=JSON for anything else; "
+        "several of one KEY are a list. `hookline sources presets` shows the keys of verifiers.",
     ),
 ]
 ConfigFile = Annotated[
@@ -88,7 +88,7 @@ Spec = Annotated[str | None, typer.Option(help="Everything else: the API's JSON 
 def ls(limit: Limit = 0) -> None:
     """List sources."""
     with Client() as client:
-        columns = ("id", "name", "verifier", "enabled", "url", "description")
+        columns = ("id", "name", "kind", "verifier", "enabled", "url", "description")
         client.show_list(path("sources"), {}, limit, columns, "No sources.")
 
 
@@ -121,6 +121,10 @@ def create(
         str | None,
         typer.Option(help="A provider's name, none (anybody may send), or one's own scheme as JSON or @FILE."),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="http (the default), or the broker it consumes from: redis, nats, rabbitmq, kafka, mqtt."),
+    ] = None,
     config: Set = None,
     config_file: ConfigFile = None,
     uid: Uid = None,
@@ -147,12 +151,14 @@ def create(
     metadata: Metadata = None,
     spec: Spec = None,
 ) -> None:
-    """Create a source, as `hookline sources create stripe --verifier stripe --set secret=@FILE`."""
+    """Create a source, as `hookline sources create stripe --verifier stripe --set secret=@FILE`, or `hookline sources
+    create orders --kind redis --set url=redis://redis.example.com --set stream=orders`."""
     document = _document(locals())
     with Client() as client:
         made = client.call("POST", path("sources"), document=document)
     _warn(made)
-    terminal.done(made, f"{made['id']} created: the provider sends to {made['url']}")
+    sends = "the provider sends to" if made.get("kind", "http") == "http" else "it consumes from"
+    terminal.done(made, f"{made['id']} created: {sends} {made['url']}")
 
 
 @app.command()

@@ -68,11 +68,14 @@ class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False
     """What `POST /v1/sources` takes. Deep checks (verifier, expressions, schemas …) are `core.source_spec`'s."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]
-    verifier: Annotated[str, Meta(min_length=1, max_length=64)] | dict[str, Any]
-    """A preset's name, `none`, or an object: one's own scheme (`core.verifiers.custom`)."""
+    verifier: Annotated[str, Meta(min_length=1, max_length=64)] | dict[str, Any] | None = None
+    """A preset's name, `none`, or an object: one's own scheme (`core.verifiers.custom`). Needed where the kind is http;
+    a broker's source has none: who may publish there is the broker's business."""
     config: dict[str, Any] = {}
-    """The verifier's parameters. Its secrets are stored encrypted and shown as `***`."""
-    kind: Literal["http"] = "http"
+    """The parameters of the verifier, or of the broker (`core.broker_source`). Secrets are stored encrypted and shown
+    as `***`."""
+    kind: Literal["http", "redis", "nats", "rabbitmq", "kafka", "mqtt"] = "http"
+    """`http`: webhooks come to its address; else it consumes from a broker."""
     uid: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")] | None = None
     token: bool = False
     """Its address is `/in/tok_…`, which nobody can guess, and not its name."""
@@ -105,7 +108,8 @@ class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False
     schemas: Annotated[dict[str, Raw], Meta(max_length=100)] = {}
     """JSON Schema 2020-12 by event type, by a prefix as `order.*`, or for all others `*`."""
     on_invalid: Literal["refuse", "quarantine", "accept"] = "refuse"
-    """What becomes of a request that its schema does not allow."""
+    """What becomes of a request that its schema does not allow. A broker is told no refusal: from there it is
+    quarantined, also where this says `refuse`."""
     description: Annotated[str, Meta(max_length=1024)] = ""
     metadata: Annotated[dict[str, str], Meta(max_length=50)] = {}
 
@@ -250,6 +254,8 @@ class Source(msgspec.Struct, frozen=True, eq=False, dict=True):
     """For `after: delivered`, as it was written: an id or a uid."""
     schemas: Mapping[str, Schema]
     on_invalid: Literal["refuse", "quarantine", "accept"]
+    kind: str = "http"
+    """`http`, or the broker it consumes from."""
     uid: str | None = None
     token: str | None = None
     """`tok_…`, where its address is one."""

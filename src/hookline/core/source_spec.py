@@ -58,6 +58,19 @@ _CONTENT_TYPE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _HEADER: Final = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,254}\*?")
 _MERGED: Final = frozenset({"config", "reading", "answer", "metadata", "rate", "address_rate"})
 _NULL: Final = b"null"
+HTTP: Final = "http"
+_OF_REQUESTS: Final = (
+    "verifier",
+    "token",
+    "methods",
+    "content_types",
+    "ip_ranges",
+    "rate",
+    "address_rate",
+    "answer",
+    "spool",
+)
+_DEFAULTS: Final = {field.name: field.default for field in msgspec.structs.fields(SourceSpec)}
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SourceSpec)
@@ -84,13 +97,17 @@ def parse_spec(body: bytes) -> SourceSpec:
 
 def _decoded(body: bytes) -> SourceSpec:
     try:
-        return decoded(_decoder.decode, body, code=CODE, noun="source")
+        spec = decoded(_decoder.decode, body, code=CODE, noun="source")
     except Refusal as refusal:
         at = refusal.pointer or ""
         code = _CODE_BY_MEMBER.get(at.split("/")[1] if at else "", refusal.code)
         if refusal.code != CODE or code == refusal.code:
             raise
         raise Refusal(code, refusal.detail, pointer=at) from None
+    if spec.kind == HTTP and spec.verifier is None:
+        detail = "Who sends has to be proven: name a verifier (GET /v1/source-presets lists them), or say none."
+        raise _refused(detail, "/verifier")
+    return spec
 
 
 def merge_patch(spec: SourceSpec, body: bytes) -> SourceSpec:
@@ -115,6 +132,8 @@ def merge_patch(spec: SourceSpec, body: bytes) -> SourceSpec:
     changed = _decoded(_encoder.encode(members))
     if changed.name != spec.name:
         raise _refused("A source's name is part of its address and stays; create another source.", "/name")
+    if changed.kind != spec.kind:
+        raise _refused("A source's kind stays; create another source.", "/kind")
     return changed
 
 
@@ -155,7 +174,10 @@ def check_spec(spec: SourceSpec, preset: Preset) -> None:
     _each("/headers", spec.headers or (), _check_header)
     _check_reading(spec, preset)
     _check_dedupe(spec, preset)
-    _check_answer(spec, preset)
+    if spec.kind == HTTP:
+        _check_answer(spec, preset)
+    else:
+        _check_consumes(spec)
     _schemas(spec.schemas)
     check_metadata(spec.metadata, CODE)
 
@@ -166,6 +188,14 @@ def _each(at: str, texts: list[str] | tuple[()], check: Callable[[str], Refusal 
         if refusal is not None:
             refusal.pointer = f"{at}/{place}"
             raise refusal
+
+
+def _check_consumes(spec: SourceSpec) -> None:
+    """Raise `Refusal` for a member that means something for requests only."""
+    for name in _OF_REQUESTS:
+        if getattr(spec, name) != _DEFAULTS[name]:
+            detail = f"A source of kind {spec.kind} takes messages from a broker and no requests: {name} means nothing."
+            raise _refused(detail, f"/{name}")
 
 
 def _check_range(text: str) -> Refusal | None:
@@ -302,17 +332,18 @@ def build_source(
         rate=spec.rate,
         address_rate=spec.address_rate,
         body_bytes_max=spec.body_bytes_max,
-        headers=Kept(spec.headers, credential_headers(spec.verifier, config)),
+        headers=Kept(spec.headers, credential_headers(spec.verifier or "", config)),
         dedupe_s=min(window_s, DEDUPE_S_MAX),
         after=answer.after,
         wait_s=min(answer.wait_s, max(ANSWER_MARGIN_S, preset.answer_within_s - ANSWER_MARGIN_S)),
         endpoint=answer.endpoint,
         schemas=_schemas(spec.schemas),
-        on_invalid=spec.on_invalid,
+        on_invalid=spec.on_invalid if spec.kind == HTTP or spec.on_invalid == "accept" else "quarantine",
+        kind=spec.kind,
         uid=spec.uid,
         token=None if secrets is None else secrets.token,
         spool=spec.spool,
-        addressed=not spec.token,
+        addressed=not spec.token and spec.kind == HTTP,
     )
 
 

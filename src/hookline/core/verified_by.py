@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hookline.core.broker_source import broker_config, broker_preset
 from hookline.core.errors import Refusal
 from hookline.core.json_text import cut, pointer
 from hookline.core.secret import MASK
@@ -22,6 +23,19 @@ NONE: Final = "none"
 _SECRET_WORDS: Final = ("secret", "password", "token", "private_key", "hmac_key", "client_state", "service_key")
 
 Verifier = str | dict[str, Any]
+
+
+def preset_for(kind: str, verifier: Verifier | None) -> Preset:
+    """The preset of a source of this kind: its verifier's, or the broker's. Raises `Refusal` with a pointer."""
+    return preset_of(verifier or "") if kind == "http" else broker_preset(kind)
+
+
+def check_source_config(kind: str, preset: Preset, config: Mapping[str, Any]) -> None:
+    """Raise `Refusal` with a pointer for what the verifier or the broker of a source cannot use."""
+    if kind == "http":
+        check_config(preset, config)
+    else:
+        broker_config(kind, config)
 
 
 def preset_of(verifier: Verifier) -> Preset:
@@ -46,8 +60,10 @@ def _custom(verifier: dict[str, Any]) -> Preset:
         raise Refusal(CODE, f"The scheme cannot be used: {error}.", pointer="/verifier" + pointer(error.key)) from None
 
 
-def proves_nothing(verifier: Verifier) -> bool:
+def proves_nothing(verifier: Verifier | None) -> bool:
     """Whether anybody who knows the address is believed."""
+    if verifier is None:
+        return False
     return verifier == NONE if isinstance(verifier, str) else verifier.get("scheme") == NONE
 
 

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from hookline.core.buckets import MakeBuckets, own
 from hookline.core.confirm import PURPOSE, Tokens
 from hookline.core.consent import CALLBACK_PURPOSE
@@ -25,6 +23,7 @@ from hookline.flow.aside import Aside
 from hookline.flow.awaited import Awaited
 from hookline.flow.catalogue import Catalogue
 from hookline.flow.confirm import Confirm, Settle
+from hookline.flow.consume import CONSUMED_S_MAX, Consume
 from hookline.flow.dead_letter import DeadLetters
 from hookline.flow.deliver import Deliver
 from hookline.flow.expire import Announcer, Expire
@@ -32,6 +31,7 @@ from hookline.flow.follow import Follow
 from hookline.flow.health import HealthKeeper
 from hookline.flow.intake import Intake
 from hookline.flow.key_guard import FLUSH_S, KeyGuard
+from hookline.flow.limits import Limits
 from hookline.flow.quarantine import Quarantine
 from hookline.flow.receive import Receive
 from hookline.flow.received_events import ReceivedEvents
@@ -56,6 +56,7 @@ from hookline.flow.waiting import ended_within
 from hookline.flow.wake import Elsewhere, Wake
 from hookline.flow.worker import Worker
 from hookline.ports.clock import Clock
+from hookline.ports.consumer import Broker
 from hookline.ports.keys import Keys
 from hookline.ports.observer import Observer
 from hookline.ports.queue import Queue
@@ -63,39 +64,14 @@ from hookline.ports.sender import Sender
 from hookline.ports.spool import Spool
 from hookline.ports.store import Store
 
+__all__ = ["Engine", "Limits"]
+
 WRITTEN_S_MAX: Final = 10.0
 """How long a drain waits for the store to take what is left."""
 SETTLE_EVERY_S: Final = 1.0
 HINT_AGAIN_S: Final = 0.5
 NOT_DELIVERING: Final = ("unfold", "key_uses", "rejections")
 """The steps of a process that only accepts and serves."""
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What the engine may use, from the settings."""
-
-    strict_types: bool = False
-    dedupe_s: float = 86_400.0
-    concurrency_max: int = 2048
-    host_concurrency_max: int = 64
-    handoff_max: int = 4096
-    open_max: int = 1_000_000
-    retention_s: float = 30 * 86_400.0
-    """How long events and closed deliveries are kept, unless their tenant says otherwise."""
-    public_url: str = ""
-    """Our own address as the world sees it, without a slash at its end: for links that receivers call."""
-    commits_in_flight: int = 1
-    """Shared commits of each kind that may run at once: 1 for one writer, more for a server."""
-    accept_gather_s: float = 0.0
-    """How long, while many are published, a publish waits for others to share its commit with."""
-    record_linger_s: float = 0.0
-    """How long a success waits for others, or for an accept, to share its commit with. Nobody waits for it meanwhile:
-    its slot is free. What it adds is in flight a little longer (docs/reliability.md, rule 12)."""
-
-    shared: bool = False
-    """Other processes work on the same store."""
-    delivers: bool = True
-    """Whether this process claims, hands off and sends; otherwise others on the same store do."""
 
 
 class Engine:
@@ -113,9 +89,11 @@ class Engine:
         keys: Keys | None = None,
         spool: Spool | None = None,
         buckets: MakeBuckets = own,
+        brokers: Mapping[str, Broker] | None = None,
     ) -> None:
         """`keys` fetches what proves a sender of inbound requests; without it such a sender proves nothing. `spool`
-        keeps requests of sources that ask for it while the store is away."""
+        keeps requests of sources that ask for it while the store is away. `brokers`, by kind, are what sources are
+        consumed from; None: this process consumes none."""
         bounds = limits or Limits()
         self.store, self.keys, self._buckets = store, keys, buckets
         self.senders = dict(senders)
@@ -129,17 +107,7 @@ class Engine:
         self.wake = Wake(clock, self._tenant_of) if self.delivers else Elsewhere(clock, self._tenant_of, queue)
         self.health = HealthKeeper(store, self.registry, self.report, self.wake, clock, observer)
         tell = self._tell()
-        self.recorder = Recorder(
-            store,
-            self.registry,
-            tell,
-            self.health,
-            self.wake,
-            clock,
-            observer,
-            commits_in_flight=bounds.commits_in_flight,
-            linger_s=bounds.record_linger_s,
-        )
+        self.recorder = self._recorder(bounds, tell)
         tokens = keyring.tokens(PURPOSE)
         self.awaited = Awaited(clock)
         self.deliver = self._deliver(bounds, tokens)
@@ -151,7 +119,8 @@ class Engine:
         self.rejections = self._rejections()
         self.intake = Intake(self.accept, spool, clock, observer)
         self._drain = None if spool is None else SpoolDrain(spool, self.accept, self.intake, clock, observer)
-        self.receive = self._receive(bounds)
+        self.received = ReceivedEvents(self.registry, self.ids, observer, strict=bounds.strict_types)
+        self.receive, self.consume = self._receive(), self._consume(brokers)
         self.confirm = self._confirm(tell, tokens)
         self.catalogue = Catalogue(store)
         self.quarantine = self._quarantine()
@@ -168,6 +137,19 @@ class Engine:
         self.upkeep.publishing = self.accept.active
         self._loops: list[asyncio.Task[Any]] = []
         self.draining = False
+
+    def _recorder(self, bounds: Limits, tell: Tell) -> Recorder:
+        return Recorder(
+            self.store,
+            self.registry,
+            tell,
+            self.health,
+            self.wake,
+            self.clock,
+            self.observer,
+            commits_in_flight=bounds.commits_in_flight,
+            linger_s=bounds.record_linger_s,
+        )
 
     def _accept(self, bounds: Limits) -> Accept:
         return Accept(
@@ -204,14 +186,18 @@ class Engine:
             hint_again_s=HINT_AGAIN_S if bounds.shared and bounds.delivers else None,
         )
 
-    def _receive(self, bounds: Limits) -> Receive:
+    def _consume(self, brokers: Mapping[str, Broker] | None) -> Consume:
+        more = (self.ids, brokers, self.clock, self.observer)
+        return Consume(self.store, self.registry, self.accept, self.received, *more)
+
+    def _receive(self) -> Receive:
         more = (self.ids, self.clock, self.observer, self._buckets)
         return Receive(
             self.store,
             self.registry,
             self.intake,
             Admission(self.store, self.registry, self.intake, self.rejections, *more),
-            ReceivedEvents(self.registry, self.ids, self.observer, strict=bounds.strict_types),
+            self.received,
             self.awaited,
             self.keys,
             self.ids,
@@ -335,6 +321,7 @@ class Engine:
         if self.follow is not None:
             await self.follow.once()
             self._spawn(self.follow.run())
+        self._spawn(self.consume.run())
         if not self.delivers:
             self._spawn(self.upkeep.run(NOT_DELIVERING))
             return
@@ -364,6 +351,7 @@ class Engine:
     def start_drain(self) -> None:
         """Stop handing off and claiming; accepting goes on, into the store."""
         self.draining = True
+        self.consume.stop()
         self.worker.stop()
         self.replays.stop()
         self.deliver.stop()
@@ -372,9 +360,11 @@ class Engine:
     async def stop(self, grace_s: float = 65.0) -> bool:
         """End in order; whether everything in flight ended within the grace."""
         self.start_drain()
+        ended = await ended_within(self.consume.drained(), self.clock, CONSUMED_S_MAX)
+        self.consume.abandon()
         self.accept.refuse_new()
         await self.verification.stop()
-        ended = await ended_within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
+        ended &= await ended_within(self.receive.drained(), self.clock, WRITTEN_S_MAX)
         ended &= await ended_within(self.accept.drained(), self.clock, WRITTEN_S_MAX)
         if self._drain is not None:
             ended &= await self._drain.finish(WRITTEN_S_MAX)

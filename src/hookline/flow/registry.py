@@ -65,6 +65,8 @@ class Registry:
         """The tenants that may not publish as fast as they like; one and the same object while it changes."""
         self._watchers: list[Callable[[Endpoint | None, Endpoint], None]] = []
         self.version = 0
+        self.refreshed: Callable[[], None] = lambda: None
+        """Called after every change that was taken over."""
 
     def watch(self, changed: Callable[[Endpoint | None, Endpoint], None]) -> None:
         """Call `changed(before, after)` for every endpoint that changes (`after.deleted` when it is gone)."""
@@ -96,6 +98,10 @@ class Registry:
         """The source whose path is `/in/` and this: a token, a name (of the tenant `default`), or a `src_…` (of any).
         None: unknown, deleted, or disabled."""
         return self._sources.at(address)
+
+    def consuming(self) -> Sequence[Source]:
+        """The enabled sources that consume from a broker, of tenants that are there."""
+        return [source for source in self._sources.consuming() if source.tenant not in self.deleted_tenants]
 
     def candidates(self, tenant: str, event_type: str) -> Sequence[Endpoint]:
         """The tenant's endpoints with a pattern for this type; their filters are still to be asked."""
@@ -172,7 +178,9 @@ class Registry:
                 self._sources.put(source_row)
             except Exception as error:  # noqa: BLE001 - the same
                 self._warn("source_unreadable", source=ids.text(ids.SOURCE, source_row.id), error=repr(error))
-        self.version = max(self.version, changes.version)
+        if changes.version > self.version:
+            self.version = changes.version
+            self.refreshed()
 
     def _warn(self, name: str, **fields: object) -> None:
         if self._observer is not None:

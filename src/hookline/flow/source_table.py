@@ -12,7 +12,7 @@ from hookline.core.event import TENANT_DEFAULT
 from hookline.core.secret import Keyring
 from hookline.core.source import Source, SourceSecrets
 from hookline.core.source_spec import build_source, decode_spec
-from hookline.core.verified_by import preset_of
+from hookline.core.verified_by import preset_for
 from hookline.ports.store import SourceRow
 
 _SECRETS: Final = msgspec.json.Decoder(SourceSecrets)
@@ -34,6 +34,10 @@ class SourceTable:
         """The source, unless unknown or deleted."""
         return self._sources.get(source_id)
 
+    def consuming(self) -> list[Source]:
+        """The enabled ones that consume from a broker."""
+        return [source for source in self._sources.values() if source.kind != "http" and source.enabled]
+
     def of(self, tenant: str, reference: str) -> Source | None:
         """The tenant's source with this `src_…`, name or uid."""
         source_id = ids.parse(ids.SOURCE, reference) or self._names.get((tenant, reference))
@@ -45,6 +49,8 @@ class SourceTable:
         source_id = self._tokens.get(address) or ids.parse(ids.SOURCE, address)
         source = self.of(TENANT_DEFAULT, address) if source_id is None else self._sources.get(source_id)
         if source is None or not source.enabled:
+            return None
+        if source.kind != "http":
             return None
         # A uid is no address, and where there is a token nothing else is.
         if source.addressed:
@@ -85,6 +91,6 @@ class SourceTable:
             tenant=row.tenant,
             version=row.version,
             spec=spec,
-            preset=preset_of(spec.verifier),
+            preset=preset_for(spec.kind, spec.verifier),
             secrets=secrets,
         )

@@ -6,20 +6,29 @@ is judged by it, on any node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from hookline.core import ids
+from hookline.core.address import Target
+from hookline.core.broker_source import KEYLESS, parse_address
 from hookline.core.errors import Conflict, NotFound, Refusal
 from hookline.core.event import TENANT_DEFAULT
 from hookline.core.ids import IdMaker
 from hookline.core.rejection import Rejection
 from hookline.core.secret import NONCE_BYTES, Keyring
 from hookline.core.source import PATH, TOKEN, TOKEN_BYTES, SourceSecrets, SourceSpec
-from hookline.core.source_spec import check_spec, decode_spec, encode_spec, merge_patch, parse_spec
-from hookline.core.verified_by import check_config, is_secret, masked, preset_of, proves_nothing, secrets_of
+from hookline.core.source_spec import HTTP, check_spec, decode_spec, encode_spec, merge_patch, parse_spec
+from hookline.core.verified_by import (
+    check_source_config,
+    is_secret,
+    masked,
+    preset_for,
+    proves_nothing,
+    secrets_of,
+)
 from hookline.core.verifiers import presets
 from hookline.core.verifiers.preset import Preset
 from hookline.flow.catalogue import Catalogue
@@ -30,6 +39,11 @@ from hookline.ports.store import Page, SourceRow, Store
 
 NOT_PROVEN: Final = "Nothing proves who sends: whoever knows the address is believed (verifier none)."
 NOT_ENCRYPTED: Final = "The address is http: what comes can be read and changed on its way. Serve https."
+NO_KEY: Final = (
+    "At least once: this broker's messages have no coordinates of their own, so one that comes again is a new event. "
+    "Name what tells them apart in reading.id, as header:message-id."
+)
+BROKER_NOT_ENCRYPTED: Final = "The broker's address is not encrypted: what comes can be read and changed on its way."
 NOT_CONFIGURED: Final = "No secret is configured: requests that need one are refused until there is one."
 SEALED: Final = "Its secrets were sealed with a key that is not here: requests are answered 503 until it is."
 NO_SPOOL: Final = "There is no spool here: it needs HOOKLINE_SPOOL_PATH, a folder on a persistent volume."
@@ -42,7 +56,7 @@ class DescribedSource(msgspec.Struct, frozen=True):
     row: SourceRow
     spec: SourceSpec
     url: str
-    """Where the provider is to send to."""
+    """Where the provider is to send to; of one that consumes the broker's address."""
     warnings: Sequence[str]
 
 
@@ -77,9 +91,13 @@ class NotedRejection(msgspec.Struct, frozen=True):
     rejection: Rejection
 
 
+Judge = Callable[[Target, str], Awaitable[None]]
+"""(host and port, tenant): raises `Refusal` where a broker there may not be connected to."""
+
+
 class Sources:
     """The service behind `/v1/sources`. `public_url` is our own address as the world sees it, without a slash at its
-    end; `has_spool`: a source may ask for the spool.
+    end; `judge` judges the addresses of brokers; `has_spool`: a source may ask for the spool.
 
     Methods raise `Refusal` for what is asked for wrongly, `NotFound` (also for another tenant's), `Conflict` and
     `StoreUnavailable`.
@@ -95,8 +113,10 @@ class Sources:
         id_maker: IdMaker,
         public_url: str,
         *,
+        judge: Judge | None = None,
         has_spool: bool = False,
     ) -> None:
+        self._judge = judge
         self._store = store
         self._registry = registry
         self._catalogue = catalogue
@@ -162,10 +182,13 @@ class Sources:
         """The spec as it is stored, and its secrets. Raises `Refusal`."""
         if spec.spool and not self._has_spool:
             raise Refusal("invalid_source", NO_SPOOL, pointer="/spool")
-        preset = preset_of(spec.verifier)
+        preset = preset_for(spec.kind, spec.verifier)
         check_spec(spec, preset)
         own = secrets_of(preset, spec.config, stored.config)
-        check_config(preset, {**spec.config, **own})
+        check_source_config(spec.kind, preset, {**spec.config, **own})
+        if spec.kind != HTTP and self._judge is not None:
+            for target in parse_address(spec.kind, spec.config["url"]).targets:
+                await self._judge(target, tenant)
         await self._check_endpoint(tenant, spec, endpoint_before)
         token = stored.token or TOKEN + self._clock.random_bytes(TOKEN_BYTES).hex() if spec.token else None
         shown = msgspec.structs.replace(spec, config=masked(preset, spec.config))
@@ -196,12 +219,14 @@ class Sources:
         except Conflict:
             warnings.append(SEALED)
             secrets = SourceSecrets()
+        if spec.kind != HTTP:
+            return DescribedSource(row, spec, str(spec.config.get("url", "")), warnings + _warnings_of_broker(spec))
         if spec.token:
             address = secrets.token or "tok_…"
         if spec.spool and not self._has_spool:
             warnings.append(NO_SPOOL)
         url = f"{self._public_url}{PATH}{address}"
-        return DescribedSource(row, spec, url, warnings + _warnings(spec, preset_of(spec.verifier), url))
+        return DescribedSource(row, spec, url, warnings + _warnings(spec, preset_for(spec.kind, spec.verifier), url))
 
     def _seal(self, secrets: SourceSecrets) -> bytes:
         return self._keyring.seal(msgspec.json.encode(secrets), self._clock.random_bytes(NONCE_BYTES))
@@ -221,6 +246,15 @@ def _warnings(spec: SourceSpec, preset: Preset, url: str) -> list[str]:
         found.append(NOT_CONFIGURED)
     if url.startswith("http://"):
         found.append(NOT_ENCRYPTED)
+    return found
+
+
+def _warnings_of_broker(spec: SourceSpec) -> list[str]:
+    found: list[str] = []
+    if spec.kind in KEYLESS and not spec.reading.id:
+        found.append(NO_KEY)
+    if not parse_address(spec.kind, str(spec.config.get("url", ""))).tls:
+        found.append(BROKER_NOT_ENCRYPTED)
     return found
 
 

@@ -173,7 +173,7 @@ class KafkaInlet:
     async def close(self) -> None:
         """`Inlet.close`. A member whose broker is silent stays for the next connection: one that left without a word
         would keep its partitions until its session has run out, and so would the next, and the next."""
-        if self._member.silent:
+        if self._member.silent and not self._member.lost:
             self._member.expect()
         else:
             await in_thread(self._member.end)

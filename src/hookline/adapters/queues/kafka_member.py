@@ -58,6 +58,11 @@ class Member:
         """Partitions and offsets of what need not come again."""
         self.silent = False
         """Whether the broker did not answer of late."""
+        self.lost = False
+        """Whether it did not answer either when it had been found again: then the driver does not find it any more
+        (seen after a broker had stood still), and another member is needed."""
+        self._silences = 0
+        self._attended = True
         # Each is written by one thread.
         self._given = 0
         self._taken = 0
@@ -75,12 +80,14 @@ class Member:
 
     def attend(self) -> None:
         """There is a connection again: what failed before does not count."""
+        self._attended = True
         self.silent = False
         self._failed = None
         self._expected_until_s = float("inf")
 
     def expect(self) -> None:
         """A connection is to come; without one it ends after some seconds."""
+        self._attended = False
         self._expected_until_s = time.monotonic() + EXPECTED_S
 
     def end(self) -> None:
@@ -105,6 +112,7 @@ class Member:
 
     def _come(self, received: Sequence[Received]) -> None:
         self._came.extend(received)
+        self._silences = 0
         self._changed.set()
 
     def _fail(self, error: Exception) -> None:
@@ -112,8 +120,13 @@ class Member:
         self._changed.set()
 
     def _fall_silent(self, error: Exception) -> None:
+        self._silences += self._attended
+        self.lost = self._silences > 1
         self.silent = True
         self._fail(error)
+
+    def _answer(self) -> None:
+        self._silences = 0
 
     # ------------------------------------------------------------------------------------------------ its thread
 
@@ -167,6 +180,7 @@ class Member:
             return
         if found is None or found.error is not None:
             raise BrokerError(f"the topic {self._topic} is gone")
+        self._tell(self._answer)
 
     def _store(self, consumer: Consumer) -> None:
         """Note what was claimed; it is committed with the next of the commits that the driver makes each second."""

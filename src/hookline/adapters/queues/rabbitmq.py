@@ -14,15 +14,14 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelPreconditionFailed
 from aiormq import Channel as Wire
 from aiormq.exceptions import InvalidFrameError
 from pamqp.commands import Basic
+from yarl import URL
 
 from hookline.adapters.queues.broker import (
-    CLOSE_S_MAX,
     COMING_MAX,
     CONNECT_S_MAX,
     KEPT_MESSAGES_MAX,
@@ -32,7 +31,7 @@ from hookline.adapters.queues.broker import (
     Outlet,
     Received,
 )
-from hookline.adapters.queues.lasting import within
+from hookline.adapters.queues.rabbitmq_link import Link
 from hookline.adapters.queues.tls import tls_context
 from hookline.core.broker_address import BrokerAddress
 
@@ -71,54 +70,56 @@ class RabbitBroker:
 
     async def outlet(self) -> Outlet:
         """`Broker.outlet`, with the queue there."""
-        connection = await self._connected()
+        link = await self._connected()
         try:
-            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            channel = await link.connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._declared(channel)
-            return RabbitOutlet(connection, await _wire(channel), self)
+            return RabbitOutlet(link, await _wire(channel), self)
         except BaseException:
-            _abandon(connection)
+            link.abandon()
             raise
 
     async def inlet(self) -> Inlet:
         """`Broker.inlet`, with the queue there."""
-        connection = await self._connected()
+        link = await self._connected()
         try:
-            channel = await connection.channel(publisher_confirms=False)
+            channel = await link.connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=COMING_MAX, timeout=ANSWER_S_MAX)
             queue = await self._declared(channel)
-            inlet = RabbitInlet(connection, await _wire(channel), queue)
+            inlet = RabbitInlet(link, await _wire(channel), queue)
             await self.answer(inlet.consume())
             return inlet
         except BaseException:
-            _abandon(connection)
+            link.abandon()
             raise
 
-    async def _connected(self) -> AbstractConnection:
+    async def _connected(self) -> Link:
         """A connection that is not made again by its driver: that is done above. Servers are tried in turn."""
         address = self._address
         host, port = address.hosts[self._next % len(address.hosts)]
         self._next += 1
+        link = Link(
+            URL.build(
+                scheme=address.scheme,
+                user=address.user or "guest",
+                password=address.password or "guest",
+                host=host,
+                port=port,
+                path="/" + (address.path or "/").replace("/", "%2F"),
+                query={"heartbeat": str(HEARTBEAT_S), "name": address.name},
+            ),
+            self._tls,
+        )
         try:
-            return await self._connect(host, port)
+            await link.connection.connect(timeout=CONNECT_S_MAX)
         except InvalidFrameError:
+            link.abandon()
             # The driver expects the one answer and does not read the other.
             raise BrokerError("the broker closes: is there such a virtual host, and may the user use it?") from None
-
-    async def _connect(self, host: str, port: int) -> AbstractConnection:
-        address = self._address
-        return await aio_pika.connect(
-            host=host,
-            port=port,
-            login=address.user or "guest",
-            password=address.password or "guest",
-            virtualhost=address.path or "/",
-            ssl=address.tls,
-            ssl_context=self._tls,
-            timeout=CONNECT_S_MAX,
-            heartbeat=HEARTBEAT_S,
-            client_properties={"connection_name": address.name},
-        )
+        except BaseException:
+            link.abandon()
+            raise
+        return link
 
     async def _declared(self, channel: AbstractChannel) -> AbstractQueue:
         """The queue, made where it is not there."""
@@ -147,8 +148,8 @@ class RabbitBroker:
 class RabbitOutlet:
     """`Outlet`: all are sent, and each is confirmed."""
 
-    def __init__(self, connection: AbstractConnection, channel: Wire, broker: RabbitBroker) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, channel: Wire, broker: RabbitBroker) -> None:
+        self._link = link
         self._channel = channel
         self._broker = broker
 
@@ -159,14 +160,14 @@ class RabbitOutlet:
                 await self._channel.connection.ready()
         except TimeoutError:
             raise BrokerError("the broker takes nothing: it is short of memory or disk") from None
-        await self._broker.answer(self._sent(messages))
+        for start in range(0, len(messages), CONFIRMS_MAX):
+            await self._broker.answer(self._sent(messages[start : start + CONFIRMS_MAX]))
 
     async def _sent(self, messages: Sequence[bytes]) -> None:
-        for start in range(0, len(messages), CONFIRMS_MAX):
-            sending = [self._confirmed(message) for message in messages[start : start + CONFIRMS_MAX]]
-            for result in await asyncio.gather(*sending, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
+        sending = [self._confirmed(message) for message in messages]
+        for result in await asyncio.gather(*sending, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _confirmed(self, message: bytes) -> None:
         await self._channel.basic_publish(
@@ -179,14 +180,14 @@ class RabbitOutlet:
 
     async def close(self) -> None:
         """`Outlet.close`."""
-        await self._connection.close()
+        await self._link.close()
 
 
 class RabbitInlet:
     """`Inlet`: the broker gives as many as are in hand at most, without being asked for each."""
 
-    def __init__(self, connection: AbstractConnection, channel: Wire, queue: AbstractQueue) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, channel: Wire, queue: AbstractQueue) -> None:
+        self._link = link
         self._channel = channel
         self._queue = queue
         self._came: asyncio.Queue[Received | None] = asyncio.Queue()
@@ -227,7 +228,7 @@ class RabbitInlet:
 
     async def close(self) -> None:
         """`Inlet.close`."""
-        await self._connection.close()
+        await self._link.close()
 
 
 async def _wire(channel: AbstractChannel) -> Wire:
@@ -235,20 +236,3 @@ async def _wire(channel: AbstractChannel) -> Wire:
     wire = await channel.get_underlay_channel()
     assert isinstance(wire, Wire)
     return wire
-
-
-def _abandon(connection: AbstractConnection) -> None:
-    """Close what could not be used, beside whatever else there is to do."""
-
-    async def closed() -> None:
-        try:
-            await within(CLOSE_S_MAX, connection.close())
-        except Exception:  # noqa: BLE001, S110 - it is gone anyway
-            pass
-
-    task = asyncio.get_running_loop().create_task(closed())
-    _CLOSING.add(task)
-    task.add_done_callback(_CLOSING.discard)
-
-
-_CLOSING: Final[set[asyncio.Task[None]]] = set()

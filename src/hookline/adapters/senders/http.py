@@ -127,6 +127,12 @@ class HttpSender:
             return [f"{error} It is checked when it does; deliveries are retried until then."]
         return []
 
+    async def addresses(self, target: Target, group: str) -> Sequence[str]:
+        """The addresses of a host in numbers, judged as those of an endpoint are, for who connects by himself. Raises
+        `DialError`."""
+        found = await self._dialer.addresses(target, group=group, deadline_s=self._monotonic_s() + LOOKUP_S_MAX)
+        return [str(address) for address in found]
+
     def destination(self, endpoint: Endpoint) -> str:
         """`host:port`."""
         target = endpoint.target

@@ -1,0 +1,1 @@
+"""Consumers of brokers: see `hookline.ports.consumer`."""
