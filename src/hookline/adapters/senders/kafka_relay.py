@@ -56,6 +56,8 @@ class Relay:
         self._listeners: list[asyncio.Server] = []
         self._closed = False
         self._connections: set[asyncio.Task[None]] = set()
+        self.refused: Callable[[], None] = lambda: None
+        """Called when a server may not be connected to, which may be one that the cluster advertises."""
         self._failures: dict[Target, DialError] = {}
         """Of each server whose latest connection could not be made."""
 
