@@ -67,7 +67,9 @@ def test_from_the_written_configuration_to_the_event(cli, server, tmp_path):
     assert cli(*line, *to, "--tampered", "--expect", "401").code == 0
     rows = cli("events", "ls", "--source", "/in/pay", "--json").json["data"]
     assert [row["type"] for row in rows] == ["PAYMENT.CAPTURE.COMPLETED"]
-    refused = cli("sources", "rejections", "pay", "--json").json["data"]
+    end_s = time.monotonic() + 10
+    while not (refused := cli("sources", "rejections", "pay", "--json").json["data"]):  # written within a second
+        assert time.monotonic() < end_s
     assert [row["reason"] for row in refused] == ["wrong_signature"]
     sent = cli("simulate", "stripe", "charge.refunded", "--config", str(config), *to[2:], "--json")
     assert json.loads(sent.out)["status"] == 401

@@ -86,7 +86,7 @@ def test_a_test_of_a_type_with_data(cli, script, tmp_path):
 @pytest.mark.parametrize(
     ("attempt", "lines"),
     [
-        (FAILED, ["< 503 after", "failed: server_error (application): The receiver answered 5xx."]),
+        (FAILED, ["< 503 after", "failed: server_error (application): The receiver answered 5xx, or the broker"]),
         (NO_ANSWER, ["< no answer after", "failed: dns (network): The name does not resolve. Check the name"]),
     ],
 )

@@ -74,10 +74,14 @@ class Consume:
         """The configuration changed: look at it."""
         self._changed.set()
 
+    @property
+    def can(self) -> bool:
+        """Whether this process reads from brokers at all."""
+        return self._brokers is not None
+
     async def run(self) -> None:
         """Keep the readers as the configuration says, until cancelled."""
-        if self._brokers is None:
-            return
+        assert self._brokers is not None
         self._registry.refreshed = self.soon
         while True:
             self._changed.clear()

@@ -321,7 +321,8 @@ class Engine:
         if self.follow is not None:
             await self.follow.once()
             self._spawn(self.follow.run())
-        self._spawn(self.consume.run())
+        if self.consume.can:
+            self._spawn(self.consume.run())
         if not self.delivers:
             self._spawn(self.upkeep.run(NOT_DELIVERING))
             return

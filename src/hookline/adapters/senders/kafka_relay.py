@@ -83,10 +83,11 @@ class Relay:
         self._closed = True
         for listener in self._listeners:
             listener.close()
+        await _turns()  # what was accepted a moment ago begins, and sees that it is too late
         for connection in list(self._connections):
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        await asyncio.sleep(0)  # sockets are closed at the loop's next turn
+        await _turns()  # sockets are closed at the loop's next turn
 
     async def _listen(self, target: Target) -> int:
         known = self._ports.get((target.host, target.port))
@@ -98,7 +99,7 @@ class Relay:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
-            if len(self._connections) >= CONNECTIONS_MAX:
+            if self._closed or len(self._connections) >= CONNECTIONS_MAX:
                 writer.close()
                 return
             self._connections.add(task)
@@ -287,3 +288,9 @@ def clamped(body: bytes, version: int) -> bytes:
     except struct.error:
         raise Malformed from None
     return bytes(changed)
+
+
+async def _turns() -> None:
+    """From a socket's accepting to its handler's first line the loop takes four turns."""
+    for _ in range(8):
+        await asyncio.sleep(0)
