@@ -21,7 +21,7 @@ from tests.acceptance.receiver import Answer, Hit, Receiver, receiving
 from tests.sdk.databases import database
 from tests.sdk.test_inbox import event
 
-from hookline.sdk import Event
+from hookline.sdk import Event, inbox_worker
 from hookline.sdk import inbox_desk as desk_module
 from hookline.sdk.inbox import GiveUp, Inbox
 from hookline.sdk.inbox_desk import Result
@@ -372,3 +372,27 @@ def test_workers_that_cannot_be(tmp_path, settings):
     """Settings that cannot be are refused."""
     with pytest.raises(ValueError, match=r"worker has|lease_s"):
         Worker(Inbox(tmp_path / "x.db"), **settings)
+
+
+def test_a_signal_s_handler_may_stop_it_at_any_moment():
+    """Whatever line of its wait a signal comes upon, a handler that stops the worker never waits for itself."""
+    inbox_wake, told, main = inbox_worker._Wake(), 0, threading.main_thread().ident
+
+    def handler(_number: int, _frame: object) -> None:
+        nonlocal told
+        told += 1
+        inbox_wake.set()
+
+    def send() -> None:
+        while told < 3000:
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    sender = threading.Thread(target=send)
+    try:
+        sender.start()
+        while told < 3000:
+            inbox_wake.wait(0.01)
+        sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -10,6 +10,7 @@ extended while it is being handled and ends by itself when its process dies.
 from __future__ import annotations
 
 import asyncio
+import queue
 import signal
 import threading
 import time
@@ -54,6 +55,27 @@ def _checked(at_once: int, poll_s: float, stop_s: float) -> None:
         raise ValueError("a worker has 1 to 1,024 at once, poll_s of at most 60 and stop_s of 0 or more")
 
 
+class _Wake:
+    """Wakes a thread that waits. An Event would not do: a handler of signals that sets it while the thread it came upon
+    is between two lines of `wait` waits for that thread's own lock, for ever. This queue may be put to from there."""
+
+    def __init__(self) -> None:
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """Wake it, or let its next wait end at once."""
+        self._told.put(None)
+
+    def wait(self, wait_s: float) -> None:
+        """Until it is set, at most so long; what was set until then counts once."""
+        try:
+            self._told.get(timeout=wait_s)
+            while True:
+                self._told.get_nowait()
+        except queue.Empty:
+            pass
+
+
 class Worker:
     """Handles events in threads.
 
@@ -76,8 +98,8 @@ class Worker:
         _checked(threads, poll_s, stop_s)
         self._inbox, self._threads, self._poll_s, self._stop_s = inbox, threads, poll_s, stop_s
         self._desk = Desk(inbox, lease_s, on_result)
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._wake = _Wake()
+        self._stopping = False
         self._lock = threading.Lock()
         self._running: dict[Claimed | Confirmation, threading.Thread] = {}
         self._thread: threading.Thread | None = None
@@ -92,14 +114,13 @@ class Worker:
         before = self._catch_signals() if signals and threading.current_thread() is threading.main_thread() else {}
         times = _Times(self._desk.lease_s)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 try:
                     self._turn(times)
                 except Exception:
                     self._inbox.logger.exception("the inbox cannot be read; it is tried again")
-                    self._stopping.wait(_ERROR_WAIT_S)
+                    self._pause(_ERROR_WAIT_S)
                 self._wake.wait(self._poll_s)
-                self._wake.clear()
             return self._end(times)
         finally:
             forget()
@@ -120,7 +141,7 @@ class Worker:
 
     def stop(self) -> None:
         """Take no more, let what runs end; may be called from anywhere. `run` returns after it."""
-        self._stopping.set()
+        self._stopping = True
         self._wake.set()
 
     def __enter__(self) -> Self:
@@ -134,6 +155,11 @@ class Worker:
         self.stop()
         assert self._thread is not None
         self._thread.join()
+
+    def _pause(self, wait_s: float) -> None:
+        end_s = time.monotonic() + wait_s
+        while not self._stopping and (left_s := end_s - time.monotonic()) > 0:
+            self._wake.wait(left_s)
 
     def _turn(self, times: _Times) -> None:
         with self._lock:
