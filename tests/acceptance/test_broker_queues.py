@@ -6,17 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol
 
 import pytest
-from tests.acceptance.cluster import Cluster, clustering
+from tests.acceptance.cluster import Cluster
 from tests.acceptance.program import Program, balanced, until
 from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.test_postgres import command, line_of
 from tests.servers import kafka, nats, rabbitmq, valkey
-from tests.servers.postgres import Postgres, serving
 from tests.servers.process import ServerProcess
 
 HEALS_S: Final = 30.0
@@ -82,19 +80,6 @@ BROKERS: dict[str, tuple[Serving, Callable[[ServerProcess], None]]] = {
     "kafka": (kafka.serving, delete_topic_of_kafka),
 }
 """How each is started, and how it loses all that it holds."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits, as the program demands."""
-    yield from serving()
-
-
-@pytest.fixture
-def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """On a database of its own, with its schema."""
-    with clustering(server, "".join(c if c.isalnum() else "_" for c in request.node.name), tmp_path) as cluster:
-        yield cluster
 
 
 @pytest.fixture(params=sorted(BROKERS))

@@ -6,31 +6,14 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.acceptance.cluster import Cluster, clustering
+from tests.acceptance.cluster import Cluster
 from tests.acceptance.program import Program, until
 from tests.acceptance.receiver import Hit, Receiver
-from tests.servers.postgres import Postgres, serving
 
 WITHIN_S = 1.0
 SIGNING = "whsec_of_a_provider_0123456789"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits."""
-    yield from serving()
-
-
-@pytest.fixture
-def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """On a database of its own."""
-    with clustering(server, request.node.name, tmp_path) as made:
-        yield made
 
 
 def signed_with(hit: Hit, secret: str) -> bool:

@@ -7,32 +7,18 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
 import pytest
-from tests.acceptance.cluster import Cluster, clustering, command, line_of
+from tests.acceptance.cluster import Cluster, command, line_of
 from tests.acceptance.program import KEY, Program, balanced, until
 from tests.acceptance.receiver import Answer, Receiver
-from tests.servers.postgres import Postgres, serving
+from tests.servers.postgres import Postgres
 
 SILENCE_S = 20.0
 """After so long without a beat a process is dead."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits, as the program demands."""
-    yield from serving()
-
-
-@pytest.fixture
-def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """On a database of its own, with its schema."""
-    with clustering(server, request.node.name, tmp_path) as cluster:
-        yield cluster
 
 
 def test_refuses_to_start(server: Postgres, tmp_path: Path) -> None:

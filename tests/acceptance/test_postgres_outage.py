@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from tests.acceptance.cluster import Cluster, chatter, clustering
+from tests.acceptance.cluster import Cluster, chatter
 from tests.acceptance.program import Program, balanced, until
 from tests.acceptance.publishing import Publishing
 from tests.acceptance.receiver import Receiver
-from tests.servers.postgres import Postgres, serving
+from tests.servers.postgres import Postgres
 
 pytestmark = [pytest.mark.xdist_group("postgres_outage")]
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "3"))
@@ -26,19 +25,6 @@ LEASED_S_MAX = 60.0
 """What was in flight may wait for its lease to end."""
 IN_FLIGHT_MAX = 64
 """Attempts to one host that one process has at a time: what may be sent twice."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits, as the program demands."""
-    yield from serving()
-
-
-@pytest.fixture
-def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """On a database of its own."""
-    with clustering(server, request.node.name, tmp_path) as cluster:
-        yield cluster
 
 
 class Outage:

@@ -12,15 +12,9 @@ from tests.acceptance.cluster import Cluster, command, line_of
 from tests.acceptance.program import balanced
 from tests.acceptance.receiver import Receiver
 from tests.servers.pgbouncer import PgBouncer, before
-from tests.servers.postgres import Postgres, serving
+from tests.servers.postgres import Postgres
 
 pytestmark = [pytest.mark.rule(n=24), pytest.mark.xdist_group("postgres_outage")]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits, as the program demands."""
-    yield from serving()
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 asyncpg = pytest.importorskip("asyncpg")
 
-from tests.acceptance.cluster import Cluster, clustering
+from tests.acceptance.cluster import Cluster
 from tests.acceptance.receiver import Receiver
 from tests.servers.postgres import Postgres, serving
 
@@ -31,13 +30,6 @@ AFTER = ("hl_claim", "hl_record", "hl_release")
 def server() -> Iterator[Postgres]:
     """Debian's, which can count."""
     yield from serving(oldest=True, shared_preload_libraries="pg_stat_statements")
-
-
-@pytest.fixture
-def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """On a database of its own."""
-    with clustering(server, request.node.name, tmp_path) as cluster:
-        yield cluster
 
 
 def counted(dsn: str) -> Counter[str]:

@@ -9,7 +9,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,26 +16,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.acceptance.cluster import Cluster, clustering
+from tests.acceptance.cluster import Cluster
 from tests.acceptance.program import KEY, Program, balanced, until
 from tests.acceptance.receiver import Answer, Receiver
-from tests.servers.postgres import Postgres, serving
+from tests.servers.postgres import Postgres
 
 HEADERS = {"authorization": f"Bearer {KEY}"}
 SILENCE_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits."""
-    yield from serving()
-
-
-@pytest.fixture
-def cluster(server: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """On a database of its own."""
-    with clustering(server, request.node.name, tmp_path) as made:
-        yield made
 
 
 def facts(program: Program, name: str) -> list[dict[str, Any]]:

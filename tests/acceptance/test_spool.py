@@ -17,7 +17,7 @@ from tests.acceptance.program import Program, balanced, until
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.test_disk import FULL, Disk, library
 from tests.flow.receiving import github
-from tests.servers.postgres import Postgres, serving
+from tests.servers.postgres import Postgres
 
 from hookline.databases import migrate
 from hookline.settings import load_settings
@@ -109,12 +109,6 @@ def more(provider: Provider, count: int = 60) -> None:
     """Wait until so many more are spooled."""
     before = len(provider.spooled)
     until(lambda: len(provider.spooled) >= before + count, 30)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A PostgreSQL that flushes what it commits."""
-    yield from serving()
 
 
 @pytest.fixture

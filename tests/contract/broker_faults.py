@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from hookline.adapters.clock import SystemClock
 from hookline.adapters.queues.broker import KEPT_MESSAGES_MAX, Broker, BrokerQueue, Inlet, Outlet
 from hookline.core.broker_address import BrokerAddress, parse_broker_address
 from hookline.ports.queue import Queue
+from hookline.testing.queue_contract import delivery_ids
 from hookline.testing.queue_failures import Server
 
 _NUMBERS: Final = itertools.count(1)
@@ -18,6 +22,26 @@ _NUMBERS: Final = itertools.count(1)
 def own_address(url: str) -> BrokerAddress:
     """An address with a name that no other test has."""
     return parse_broker_address(f"{url}?name=test-{next(_NUMBERS)}")
+
+
+@asynccontextmanager
+async def queue_over(broker: Broker) -> AsyncIterator[BrokerQueue]:
+    """One process's queue, closed in the end."""
+    made = BrokerQueue(broker, SystemClock())
+    yield made
+    await made.close()
+
+
+async def warned(broker: Broker, within_s: float) -> str:
+    """What is said of a broker that does not take a message."""
+    said: list[str] = []
+    queue = BrokerQueue(broker, SystemClock(), lambda name, detail: said.append(f"{name} {detail}"))
+    queue.publish(delivery_ids(1))
+    async with asyncio.timeout(within_s):
+        while not said:
+            await asyncio.sleep(0.02)
+    await queue.close()
+    return " ".join(said)
 
 
 class Counted:

@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 from functools import cached_property
 
 import pytest
-from tests.contract.broker_faults import BrokerFaults, own_address
+from tests.contract.broker_faults import BrokerFaults, own_address, queue_over, warned
 from tests.servers.kafka import Kafka, serving
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from hookline.adapters.clock import SystemClock
 from hookline.adapters.queues.broker import COMING_MAX, KEPT_S_MAX, BrokerQueue
 from hookline.adapters.queues.kafka import PARTITION_BYTES_MAX, KafkaBroker
 from hookline.core.broker_address import parse_broker_address
@@ -35,9 +34,8 @@ def kafka() -> Iterator[Kafka]:
 @pytest.fixture
 async def queue(kafka: Kafka) -> AsyncIterator[BrokerQueue]:
     """A queue on a topic of its own."""
-    made = BrokerQueue(KafkaBroker(own_address(kafka.url)), SystemClock())
-    yield made
-    await made.close()
+    async with queue_over(KafkaBroker(own_address(kafka.url))) as made:
+        yield made
 
 
 class KafkaFaults(BrokerFaults):
@@ -188,25 +186,13 @@ async def test_what_others_send_is_ignored(faults: KafkaFaults) -> None:
     await queue.close()
 
 
-async def warned(broker: KafkaBroker) -> str:
-    """What a queue over it warns of first."""
-    said: list[str] = []
-    queue = BrokerQueue(broker, SystemClock(), lambda name, detail: said.append(f"{name} {detail}"))
-    queue.publish(delivery_ids(1))
-    async with asyncio.timeout(WAIT_S):
-        while not said:
-            await asyncio.sleep(0.02)
-    await queue.close()
-    return " ".join(said)
-
-
 @pytest.mark.rule(n=28)
 async def test_a_topic_that_is_there_is_used_if_it_has_a_bound(faults: KafkaFaults) -> None:
     """An operator's own topic is used, whatever its partitions; one that grows for ever is refused, with the reason."""
     admin = faults.administrator
     endless = NewTopic(faults.topic, num_partitions=1, replication_factor=1, config={"retention.ms": "-1"})
     await asyncio.to_thread(admin.create_topics([endless])[faults.topic].result, 5)
-    assert "give it retention.ms" in await warned(faults.broker())
+    assert "give it retention.ms" in await warned(faults.broker(), WAIT_S)
     await faults.delete_queue()
     await asyncio.sleep(0.5)
     bounded = NewTopic(faults.topic, num_partitions=1, replication_factor=1, config={"retention.ms": "60000"})
@@ -219,6 +205,6 @@ async def test_a_topic_that_is_there_is_used_if_it_has_a_bound(faults: KafkaFaul
 
 async def test_a_cluster_that_is_not_there_says_so() -> None:
     """The warning tells why, without the password."""
-    said = await warned(KafkaBroker(parse_broker_address("kafka://me:hunter2-hunter2@127.0.0.1:1")))
+    said = await warned(KafkaBroker(parse_broker_address("kafka://me:hunter2-hunter2@127.0.0.1:1")), WAIT_S)
     assert "refused" in said
     assert "hunter2" not in said

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests.contract.broker_faults import BrokerFaults, own_address
+from tests.contract.broker_faults import BrokerFaults, own_address, queue_over, warned
 from tests.servers.nats import Nats, serving
 
 nats = pytest.importorskip("nats")
@@ -37,9 +37,8 @@ def server_of_nats() -> Iterator[Nats]:
 @pytest.fixture
 async def queue(server_of_nats: Nats) -> AsyncIterator[BrokerQueue]:
     """A queue on a stream of its own."""
-    made = BrokerQueue(NatsBroker(own_address(server_of_nats.url)), SystemClock())
-    yield made
-    await made.close()
+    async with queue_over(NatsBroker(own_address(server_of_nats.url))) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -97,20 +96,6 @@ def faults(server_of_nats: Nats) -> Iterator[NatsFaults]:
     server_of_nats.restore()
 
 
-async def warned(url: str) -> str:
-    """What a queue on this address warns of first."""
-    said: list[str] = []
-    queue = BrokerQueue(
-        NatsBroker(parse_broker_address(url)), SystemClock(), lambda name, detail: said.append(f"{name} {detail}")
-    )
-    queue.publish(delivery_ids(1))
-    async with asyncio.timeout(WAIT_S):
-        while not said:
-            await asyncio.sleep(0.02)
-    await queue.close()
-    return " ".join(said)
-
-
 @pytest.mark.rule(n=27)
 async def test_what_is_acknowledged_is_gone(faults: NatsFaults) -> None:
     """What was claimed leaves the stream, and one consumer serves all processes that come and go."""
@@ -145,13 +130,18 @@ async def test_what_others_send_is_ignored(faults: NatsFaults) -> None:
     await queue.close()
 
 
+async def warned_at(url: str) -> str:
+    """What a queue on this address warns of first."""
+    return await warned(NatsBroker(parse_broker_address(url)), WAIT_S)
+
+
 @pytest.mark.rule(n=28)
 async def test_a_stream_that_is_there_is_used_if_it_has_a_bound(faults: NatsFaults) -> None:
     """An operator's own stream, as with replicas, is used; one that would grow for ever is refused, with the reason."""
     subject = f"{faults.address.name}.due"
     async with administrator(faults.server) as jetstream:
         await jetstream.add_stream(StreamConfig(name=faults.stream, subjects=[subject]))
-        said = await warned(f"{faults.server.url}?name={faults.address.name}")
+        said = await warned_at(f"{faults.server.url}?name={faults.address.name}")
         assert "has no max_msgs" in said
         await jetstream.update_stream(StreamConfig(name=faults.stream, subjects=[subject], max_msgs=100))
     queue = faults.queue()
@@ -183,8 +173,8 @@ async def test_tls_and_credentials(server_of_nats: Nats, tmp_path: Path) -> None
         queue.publish(delivery_ids(1))
         await received_until(queue, set(delivery_ids(1)))
         await queue.close()
-        assert "CERTIFICATE_VERIFY_FAILED" in await warned(f"tls://me:right-hunter2@{place}")
-        said = await warned(url.replace("right", "wrong"))
+        assert "CERTIFICATE_VERIFY_FAILED" in await warned_at(f"tls://me:right-hunter2@{place}")
+        said = await warned_at(url.replace("right", "wrong"))
         assert "uthorization" in said
         assert "hunter2" not in said
-    assert "offers no TLS" in await warned(f"tls://me:right-hunter2@127.0.0.1:{server_of_nats.port}")
+    assert "offers no TLS" in await warned_at(f"tls://me:right-hunter2@127.0.0.1:{server_of_nats.port}")

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.contract.broker_faults import BrokerFaults, own_address
+from tests.contract.broker_faults import BrokerFaults, own_address, queue_over, warned
 from tests.servers.rabbitmq import RabbitMQ, serving
 
 aio_pika = pytest.importorskip("aio_pika")
 
-from hookline.adapters.clock import SystemClock
 from hookline.adapters.queues.broker import BrokerQueue
 from hookline.adapters.queues.rabbitmq import RabbitBroker
 from hookline.core.broker_address import parse_broker_address
@@ -33,9 +32,8 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 @pytest.fixture
 async def queue(rabbitmq: RabbitMQ) -> AsyncIterator[BrokerQueue]:
     """A queue on one of its own there."""
-    made = BrokerQueue(RabbitBroker(own_address(rabbitmq.url)), SystemClock())
-    yield made
-    await made.close()
+    async with queue_over(RabbitBroker(own_address(rabbitmq.url))) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -103,18 +101,6 @@ class TestQueueFailures(FailuresOfAll):
         await ends_and_starts(faults, faults.server.kill)
 
 
-async def warned(broker: RabbitBroker) -> str:
-    """What a queue over it warns of first."""
-    said: list[str] = []
-    queue = BrokerQueue(broker, SystemClock(), lambda name, detail: said.append(f"{name} {detail}"))
-    queue.publish(delivery_ids(1))
-    async with asyncio.timeout(WAIT_S):
-        while not said:
-            await asyncio.sleep(0.02)
-    await queue.close()
-    return " ".join(said)
-
-
 @pytest.mark.rule(n=27)
 async def test_what_is_not_acknowledged_comes_again(faults: RabbitFaults) -> None:
     """What a process took and did not claim goes to another when the first is gone; what it claimed does not."""
@@ -158,13 +144,13 @@ async def test_a_queue_without_the_bound_is_refused(faults: RabbitFaults) -> Non
     """A queue of that name with other arguments is not used, and the warning says why."""
     async with administrator(faults.server) as channel:
         await channel.declare_queue(faults.name, durable=True)
-    assert "is there with other arguments" in await warned(faults.broker())
+    assert "is there with other arguments" in await warned(faults.broker(), WAIT_S)
 
 
 async def test_a_password_is_used_and_never_told(rabbitmq: RabbitMQ) -> None:
     """A wrong one is refused, and the warning does not tell it; a virtual host that is not there says so."""
     place = f"127.0.0.1:{rabbitmq.port}"
-    said = await warned(RabbitBroker(parse_broker_address(f"amqp://guest:hunter2-hunter2@{place}")))
+    said = await warned(RabbitBroker(parse_broker_address(f"amqp://guest:hunter2-hunter2@{place}")), WAIT_S)
     assert "ACCESS_REFUSED" in said
     assert "hunter2" not in said
-    assert "virtual host" in await warned(RabbitBroker(parse_broker_address(f"{rabbitmq.url}/none")))
+    assert "virtual host" in await warned(RabbitBroker(parse_broker_address(f"{rabbitmq.url}/none")), WAIT_S)

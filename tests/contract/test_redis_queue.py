@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.contract.broker_faults import BrokerFaults, own_address
+from tests.contract.broker_faults import BrokerFaults, own_address, queue_over, warned
 from tests.servers.valkey import Valkey, serving
 
 redis = pytest.importorskip("redis.asyncio")
@@ -32,9 +31,8 @@ def valkey() -> Iterator[Valkey]:
 @pytest.fixture
 async def queue(valkey: Valkey) -> AsyncIterator[BrokerQueue]:
     """A queue on a stream of its own."""
-    made = BrokerQueue(RedisBroker(own_address(valkey.url)), SystemClock())
-    yield made
-    await made.close()
+    async with queue_over(RedisBroker(own_address(valkey.url))) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -127,20 +125,9 @@ async def test_a_password_is_used_and_never_told(guarded: Valkey) -> None:
     await received_until(queue, set(delivery_ids(1)))
     await queue.close()
     for url in (f"redis://:wrong-hunter2@{place}", f"redis://somebody:wrong-hunter2@{place}", f"redis://{place}"):
-        said = await _warned(RedisBroker(parse_broker_address(url)))
+        said = await warned(RedisBroker(parse_broker_address(url)), WAIT_S)
         assert "uthenticat" in said or "WRONGPASS" in said or "password" in said
         assert "hunter2" not in said
-
-
-async def _warned(broker: RedisBroker) -> str:
-    said: list[str] = []
-    queue = BrokerQueue(broker, SystemClock(), lambda name, detail: said.append(f"{name} {detail}"))
-    queue.publish(delivery_ids(1))
-    async with asyncio.timeout(WAIT_S):
-        while not said:
-            await asyncio.sleep(0.02)
-    await queue.close()
-    return " ".join(said)
 
 
 async def test_hosts_are_tried_in_turn(valkey: Valkey) -> None:

@@ -63,6 +63,8 @@ class BrokerSender(ABC):
     binding: ClassVar[Binding]
     method: ClassVar[str]
     """What the protocol calls publishing."""
+    connections: ClassVar[int] = CONNECTIONS_MAX
+    """So many are open at most, where nothing else is said."""
 
     def __init__(
         self,
@@ -71,17 +73,17 @@ class BrokerSender(ABC):
         *,
         version: str,
         ca_file: str | None = None,
-        connections_max: int = CONNECTIONS_MAX,
+        connections_max: int | None = None,
         idle_s_max: float = IDLE_S_MAX,
     ) -> None:
-        """`ca_file` (PEM) adds authorities to the system's. At most `connections_max` connections are open, and each
-        at most `idle_s_max` after its last use."""
+        """`ca_file` (PEM) adds authorities to the system's. At most `connections_max` connections (as many as the kind
+        says, where that is None) are open, and each at most `idle_s_max` after its last use."""
         self.kind = self.broker.name
         self.version = version
         self._dialer = dialer
         self._monotonic_s = clock.monotonic_s
         self._ca_file = ca_file
-        self._links = Links(clock, connections_max=connections_max, idle_s_max=idle_s_max)
+        self._links = Links(clock, connections_max=connections_max or self.connections, idle_s_max=idle_s_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 

@@ -18,15 +18,14 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from hookline.adapters.senders.broker import BrokerSender, Where, dialing
-from hookline.adapters.senders.dial import Dialer, DialError
+from hookline.adapters.senders.dial import DialError
 from hookline.adapters.senders.kafka_relay import Relay, Streams
-from hookline.adapters.senders.links import IDLE_S_MAX, Answer, Link
+from hookline.adapters.senders.links import Answer, Link
 from hookline.adapters.senders.publication import Publication, Unpublished, lost, said
 from hookline.core import bindings, broker
 from hookline.core.address import Target
 from hookline.core.attempt import Kind
 from hookline.core.broker import KafkaConfig, login
-from hookline.ports.clock import Clock
 
 CONNECTIONS_MAX: Final = 32
 """Each is some threads."""
@@ -84,20 +83,7 @@ class KafkaSender(BrokerSender):
     broker = broker.KAFKA
     binding = bindings.KAFKA
     method = "PRODUCE"
-
-    def __init__(
-        self,
-        dialer: Dialer,
-        clock: Clock,
-        *,
-        version: str,
-        ca_file: str | None = None,
-        connections_max: int = CONNECTIONS_MAX,
-        idle_s_max: float = IDLE_S_MAX,
-    ) -> None:
-        super().__init__(
-            dialer, clock, version=version, ca_file=ca_file, connections_max=connections_max, idle_s_max=idle_s_max
-        )
+    connections = CONNECTIONS_MAX
 
     def sharing(self, where: Where) -> str:
         """How the credentials are proven belongs to the connection."""
